@@ -1,0 +1,61 @@
+"""Complete the Look for Keras and TensorFlow Serving."""
+
+from ctl_keras import quiet  # isort: skip  # noqa: F401  (before TensorFlow)
+from ctl_keras.config import Config, DataConfig, ModelConfig, TrainingConfig
+from ctl_keras.data.annotations import read_shop_the_look
+from ctl_keras.data.pairs import Pairs
+from ctl_keras.data.records import prepare, read_records
+from ctl_keras.data.synthesize import synthesize
+from ctl_keras.data.triplets import triplets
+from ctl_keras.errors import InputError
+from ctl_keras.evaluation.evaluate import evaluate
+from ctl_keras.export.export import export
+from ctl_keras.layers.category_attention import CategoryAttention
+from ctl_keras.layers.hybrid_distance import HybridDistance
+from ctl_keras.layers.region_cropping import RegionCropping
+from ctl_keras.layers.scene_query import SceneQuery
+from ctl_keras.layers.style_projection import StyleProjection
+from ctl_keras.layers.uniform_attention import UniformAttention
+from ctl_keras.losses.triplet_loss import TripletLoss
+from ctl_keras.metrics.triplet_metrics import ActiveTriplets, NegativeDistance, PositiveDistance, TripletAccuracy
+from ctl_keras.models.backbone import Backbone
+from ctl_keras.models.complete_the_look import CompleteTheLook
+from ctl_keras.retrieval.recommend import recommend
+from ctl_keras.serving.local import LocalModel
+from ctl_keras.training.calibration import Calibration, fit_calibration
+from ctl_keras.training.run import load_run, train
+
+__all__ = [
+    "ActiveTriplets",
+    "Backbone",
+    "Calibration",
+    "CategoryAttention",
+    "CompleteTheLook",
+    "Config",
+    "DataConfig",
+    "HybridDistance",
+    "InputError",
+    "LocalModel",
+    "ModelConfig",
+    "NegativeDistance",
+    "Pairs",
+    "PositiveDistance",
+    "RegionCropping",
+    "SceneQuery",
+    "StyleProjection",
+    "TrainingConfig",
+    "TripletAccuracy",
+    "TripletLoss",
+    "UniformAttention",
+    "evaluate",
+    "export",
+    "fit_calibration",
+    "load_run",
+    "prepare",
+    "read_records",
+    "read_shop_the_look",
+    "recommend",
+    "synthesize",
+    "train",
+    "triplets",
+]

@@ -1,0 +1,182 @@
+"""`ctl-keras`: one function a command, no logic. Data goes to stdout, progress and messages to stderr."""
+
+import json
+import os
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ctl_keras.errors import InputError
+
+app = typer.Typer(
+    name="ctl-keras",
+    help="Complete the Look: which products complete a scene. Train, evaluate, export and serve.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Model = Annotated[Path, typer.Option("--model", help="An export: saved_models/NAME, or one of its versions.")]
+Scene = Annotated[Path, typer.Option("--scene", help="Picture of the scene.")]
+Category = Annotated[str, typer.Option("--category", help="The product's category: whole path or last part.")]
+
+
+def _show(value: Any, as_json: bool, text: str) -> None:
+    typer.echo(json.dumps(value) if as_json else text)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ctl-keras {metadata.version('ctl-keras')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def synthesize(
+    out: Annotated[Path, typer.Argument(help="Folder to make.")],
+    scenes: Annotated[int, typer.Option(help="Number of scenes.")] = 240,
+    styles: Annotated[int, typer.Option(help="Number of styles.")] = 8,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same pictures.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a Shop-The-Look folder: scenes and products that share a style."""
+    from ctl_keras.data.synthesize import synthesize as draw
+
+    counts = draw(out, scenes, styles, seed)
+    _show(counts, as_json, f"{out}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+
+
+@app.command()
+def prepare(
+    annotations: Annotated[Path, typer.Option(help="Shop-The-Look JSON lines.")],
+    categories: Annotated[Path, typer.Option(help="JSON object, product -> category path.")],
+    images: Annotated[Path, typer.Option(help="Folder of pictures.")],
+    out: Annotated[Path, typer.Option(help="Folder to make.")],
+    fractions: Annotated[str, typer.Option(help="Shares of the scenes: train,validation,test.")] = "0.8,0.1,0.1",
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    min_strip: Annotated[float, typer.Option(help="Least share of the scene that is left beside the product.")] = 0.2,
+    as_json: AsJson = False,
+) -> None:
+    """Crop, check and split pairs, and write records with a manifest; rejects go to rejected.jsonl."""
+    from ctl_keras.data.records import describe, parse_fractions
+    from ctl_keras.data.records import prepare as write
+
+    manifest = write(annotations, categories, images, out, parse_fractions(fractions), seed, min_strip)
+    _show({"out": str(out), **manifest}, as_json, f"{out}: {describe(manifest)}")
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Option(help="Folder made by prepare.")],
+    out: Annotated[Path, typer.Option(help="Run folder to make, or to go on with.")],
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="A setting, such as training.epochs=3.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last complete epoch.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fit a model: a run folder with settings, history, checkpoints and logs."""
+    from ctl_keras.config import load_config
+    from ctl_keras.training.run import describe
+    from ctl_keras.training.run import train as fit
+
+    given = load_config(config, settings or ()) if config or settings or not resume else None
+    record = fit(data, out, given, resume)
+    _show(record, as_json, describe(record, out))
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Option(help="Run folder.")],
+    data: Annotated[Path, typer.Option(help="Folder made by prepare.")],
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file; - prints them.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Folder to make, with pictures. Needs ctl-keras[pictures].")] = None,
+) -> None:
+    """Rank the products of each pair's category; with baselines and 95 % intervals."""
+    from ctl_keras.evaluation.evaluate import evaluate_run, format_table
+    from ctl_keras.pictures.report import write_report
+
+    result = evaluate_run(run, data, split, json_file if json_file != Path("-") else None)
+    if report is not None:
+        write_report(run, data, split, report)
+    _show(result, json_file == Path("-"), format_table(result))
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Option(help="Run folder.")],
+    to: Annotated[Path, typer.Option(help="saved_models/NAME, the server's base path.")],
+    version: Annotated[int | None, typer.Option(help="Version number; the next free one by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a version that TensorFlow Serving can load."""
+    from ctl_keras.export.export import export_run
+
+    folder = export_run(run, to, version)
+    _show({"version": int(folder.name), "path": str(folder)}, as_json, f"{folder}")
+
+
+@app.command()
+def score(
+    model: Model,
+    scene: Scene,
+    product: Annotated[list[Path], typer.Option("--product", help="Picture of a product; may be repeated.")],
+    category: Category,
+    more: Annotated[list[Path] | None, typer.Argument(help="Further products.", metavar="[PRODUCT]...")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Distances from a scene to products, nearest first."""
+    from ctl_keras.serving.local import LocalModel, format_scores
+
+    rows = LocalModel(model).score(scene, [*product, *(more or [])], category)
+    _show(rows, as_json, format_scores(rows))
+
+
+@app.command()
+def recommend(
+    model: Model,
+    catalog: Annotated[Path, typer.Option(help="CSV of products: id, image, category.")],
+    scene: Scene,
+    category: Category,
+    k: Annotated[int, typer.Option("-k", help="Number of products.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """The k products of a catalogue that complete a scene."""
+    from ctl_keras.retrieval.recommend import recommend as search
+
+    rows = search(model, catalog, scene, category, k)
+    _show(rows, as_json, "\n".join(f"{row['hybrid_distance']:.4f}  {row['id']}  {row['image']}" for row in rows))
+
+
+def main() -> None:
+    """Runs the command line: exit 0 done, 1 failed, 2 wrong input."""
+    try:
+        app()
+    except InputError as error:
+        _fail(error, 2)
+    except KeyboardInterrupt:
+        _fail("Interrupted. A training goes on with `ctl-keras train --resume`.", 1)
+    except Exception as error:
+        if os.environ.get("CTL_DEBUG"):
+            raise
+        _fail(f"{type(error).__name__}: {error} (CTL_DEBUG=1 shows where)", 1)
+
+
+def _fail(message: object, code: int) -> None:
+    typer.echo(f"ctl-keras: {' '.join(str(message).split())}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

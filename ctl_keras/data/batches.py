@@ -1,0 +1,32 @@
+"""Batches of pictures for inference, in order and without augmentation."""
+
+import numpy as np
+import tensorflow as tf
+
+from ctl_keras.data.images import cut_window, decode_image, resize_image
+from ctl_keras.data.pairs import Images
+
+
+def image_batches(
+    images: Images, rows: np.ndarray, windows: np.ndarray | None = None, batch_size: int = 32, image_size: int = 224
+) -> tf.data.Dataset:
+    """Pictures as the model takes them.
+
+    Args:
+        images: where they are read from.
+        rows: int array `[n]`, their rows in `images`.
+        windows: float32 array `[n, 4]`, the part of each to keep; the whole picture by default.
+        batch_size: int. Defaults to 32.
+        image_size: int, pixels. Defaults to 224.
+
+    Returns:
+        Batches float32 `[batch, image_size, image_size, 3]`, RGB 0..255, in the order of `rows`.
+    """
+
+    def load(row: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
+        image = decode_image(images.read(row))
+        return resize_image(image if windows is None else cut_window(image, window), image_size)
+
+    kept = np.zeros((len(rows), 4), np.float32) if windows is None else windows
+    dataset = tf.data.Dataset.from_tensor_slices((np.asarray(rows, np.int64), kept))
+    return dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)

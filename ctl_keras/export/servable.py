@@ -1,0 +1,135 @@
+"""The model as a `tf.Module` whose signatures take picture files, and nothing but stock ops."""
+
+from collections import Counter
+from typing import Any
+
+import tensorflow as tf
+
+from ctl_keras.compat import tf_variables
+from ctl_keras.data.images import decode_image, resize_image
+from ctl_keras.models.complete_the_look import CompleteTheLook
+from ctl_keras.training.calibration import Calibration
+
+_PARALLEL_ROWS = 8
+
+
+def decode_rows(data: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes and resizes a batch of pictures such that a bad one flags its own row and fails no other.
+
+    Each row is a one-element `tf.data` pipeline that drops errors and falls back to a white picture: the one way to catch an
+    error with stock ops (serving notes).
+
+    Args:
+        data: string tensor `[batch]`, the files' bytes.
+        size: int, pixels.
+
+    Returns:
+        float32 `[batch, size, size, 3]`, RGB 0..255, and bool `[batch]`, whether the row's picture could be decoded.
+    """
+
+    def decode(row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return resize_image(decode_image(row), size), tf.constant(True)
+
+    def one(row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        decoded = tf.data.Dataset.from_tensors(row).map(decode).ignore_errors()
+        fallback = tf.data.Dataset.from_tensors((tf.fill([size, size, 3], 255.0), tf.constant(False)))
+        return decoded.concatenate(fallback).take(1).get_single_element()
+
+    signature = (tf.TensorSpec([size, size, 3], tf.float32), tf.TensorSpec([], tf.bool))
+    return tf.map_fn(one, data, fn_output_signature=signature, parallel_iterations=_PARALLEL_ROWS)
+
+
+def category_names(categories: tuple[str, ...]) -> dict[str, int]:
+    """Every string that names a category: its whole path, and its last part where that is unambiguous."""
+    names = {category.rsplit("|", 1)[-1]: index for index, category in enumerate(categories)}
+    counts = Counter(category.rsplit("|", 1)[-1] for category in categories)
+    unique = {name: index for name, index in names.items() if counts[name] == 1}
+    return {**unique, **{category: index for index, category in enumerate(categories)}}
+
+
+class Servable(tf.Module):
+    """The signatures of an export that need no catalogue; see design notes and `docs/serving.md`.
+
+    Args:
+        model: the trained model.
+        calibration: map from the distance to `compatibility`.
+    """
+
+    def __init__(self, model: CompleteTheLook, calibration: Calibration):
+        super().__init__(name="complete_the_look")
+        self._model, self._calibration = _Untracked(model), calibration
+        # variables alone: tracked Keras models would bring their own functions along, and each variable twice
+        self.weights = tf_variables(model.scene_tower, model.product_tower)
+        names = category_names(model.categories)
+        initializer = tf.lookup.KeyValueTensorInitializer(tf.constant(list(names)), tf.constant(list(names.values()), tf.int64))
+        self.category_index = tf.lookup.StaticHashTable(initializer, default_value=-1)
+
+    def signatures(self) -> dict[str, Any]:
+        """Name -> `tf.function` with a fixed signature. `score_embeddings` needs a distance with an inner-product form."""
+
+        def strings(name: str) -> tf.TensorSpec:
+            return tf.TensorSpec([None], tf.string, name=name)
+
+        def vectors(name: str) -> tf.TensorSpec:
+            return tf.TensorSpec([None, self._model.value.config.dim], tf.float32, name=name)
+
+        scene, product, category = strings("scene_bytes"), strings("product_bytes"), strings("category")
+        functions = {
+            "serving_default": tf.function(self.score, [scene, product, category]),
+            "embed_scene": tf.function(self.embed_scene, [scene, category]),
+            "embed_product": tf.function(self.embed_product, [product]),
+        }
+        if self._model.value.config.has_inner_product:
+            functions["score_embeddings"] = tf.function(self.score_embeddings, [vectors("query"), vectors("embedding")])
+        return functions
+
+    def score(self, scene_bytes: tf.Tensor, product_bytes: tf.Tensor, category: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Distances and compatibility, float32 `[batch]`, and `valid`, bool `[batch]`, of pairs of picture files."""
+        model = self._model.value
+        scene, scene_valid = self._scene(scene_bytes, category)
+        embedding, product_valid = self._product(product_bytes)
+        valid = scene_valid & product_valid
+        distances = {
+            name: tf.where(valid, value[:, 0], model.distance.largest)
+            for name, value in model.score(scene, embedding[:, None]).items()
+        }
+        logit = self._calibration.intercept - self._calibration.slope * distances["hybrid_distance"]
+        return {**distances, "compatibility": tf.where(valid, tf.sigmoid(logit), 0.0), "valid": valid}
+
+    def embed_scene(self, scene_bytes: tf.Tensor, category: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Query and global embedding, float32 `[batch, dim]`, attention `[batch, rows, columns]` and `valid` of scenes."""
+        scene, valid = self._scene(scene_bytes, category)
+        return {**{name: _or_zero(scene[name], valid) for name in ("query", "global_embedding", "attention")}, "valid": valid}
+
+    def embed_product(self, product_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Embedding, float32 `[batch, dim]`, and `valid` of products."""
+        embedding, valid = self._product(product_bytes)
+        return {"embedding": _or_zero(embedding, valid), "valid": valid}
+
+    def score_embeddings(self, query: tf.Tensor, embedding: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Distances, float32 `[batch]`, of stored vectors `[batch, dim]`, row by row."""
+        return {"hybrid_distance": 2 - tf.reduce_sum(query * embedding, axis=-1)}
+
+    def _scene(self, scene_bytes: tf.Tensor, category: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        model = self._model.value
+        image, decoded = decode_rows(scene_bytes, model.image_size)
+        index = self.category_index.lookup(category)
+        inputs = {"scene": image, "category": tf.cast(tf.maximum(index, 0), tf.int32)}
+        return model.scene_tower(inputs, training=False), decoded & (index >= 0)
+
+    def _product(self, product_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        model = self._model.value
+        image, valid = decode_rows(product_bytes, model.image_size)
+        return model.product_tower(image, training=False), valid
+
+
+class _Untracked:
+    """Hides a Keras model from `tf.Module`'s tracking."""
+
+    def __init__(self, value: CompleteTheLook):
+        self.value = value
+
+
+def _or_zero(value: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+    shape = tf.concat([tf.shape(valid), tf.ones([value.shape.rank - 1], tf.int32)], 0)
+    return tf.where(tf.reshape(valid, shape), value, 0.0)

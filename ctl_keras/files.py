@@ -1,0 +1,81 @@
+"""Reading and writing files so that nobody ever meets half of one."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ctl_keras.errors import InputError
+
+
+def read_json(path: str | Path, what: str) -> Any:
+    """The value of a JSON file.
+
+    Args:
+        path: the file.
+        what: str. What the file is, for the message ("The category file").
+
+    Raises:
+        InputError: the file is missing or not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{what} {path} does not exist.") from None
+    except IsADirectoryError:
+        raise InputError(f"{what} {path} is a folder; a file is needed.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{what} {path} is not JSON: {error}") from None
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Writes a JSON file atomically: a reader sees the old file or the new one."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".tmp-{path.name}")
+    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """A folder that appears under its name when the block ends well, and not at all when it doesn't.
+
+    The block fills `.tmp-<name>-…` beside it (the same file system; TensorFlow Serving ignores names that are no integers),
+    which is then renamed. What a killed process left there is harmless.
+
+    Args:
+        path: the folder to make.
+
+    Yields:
+        The temporary folder to write to.
+
+    Raises:
+        InputError: `path` exists.
+    """
+    path = Path(path)
+    if path.exists():
+        raise InputError(f"{path} already exists. Name another place, or remove it first.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{path.name}-", dir=path.parent))
+    try:
+        temporary.chmod(0o755)  # mkdtemp's 0o700 would hide an export from the server's user
+        yield temporary
+        os.rename(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file's content, in hex."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,47 @@
+"""What the package needs; the tools are configured in pyproject.toml. Reasons for each dependency: docs/decisions.md."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+pictures = ["matplotlib>=3.8,<4"]
+notebooks = [*pictures, "jupyter-client>=8,<9", "ipykernel>=6.29,<8", "nbclient>=0.10,<0.12", "nbformat>=5.10,<6"]
+test = [*pictures, "hypothesis>=6.100,<7", "pytest>=8,<10"]
+lint = ["mypy>=1.15,<3", "ruff>=0.12,<0.16"]
+
+setup(
+    name="ctl-keras",
+    version="0.1.0",
+    description="Complete the Look for Keras and TensorFlow Serving: which products complete a scene",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["ctl_keras", "ctl_keras.*"]),
+    package_data={"ctl_keras": ["py.typed"]},
+    python_requires=">=3.10,<3.14",
+    install_requires=[
+        "h5py>=3.10,<4",
+        "keras>=2.15,<4",
+        "numpy>=1.26,<3",
+        "pillow>=10.3,<14",
+        "rich>=13.7,<16",
+        "tensorflow>=2.15,<2.22",
+        "tensorflow-serving-api>=2.15,<2.22",
+        "tomli>=2,<3; python_version < '3.11'",
+        "typer>=0.15,<0.30",
+    ],
+    extras_require={
+        # Keras 2 and TensorFlow Addons, for teams that still serve them; Python 3.11
+        "addons": ["keras==2.15.*", "tensorflow==2.15.*", "tensorflow-addons==0.23.*", "tensorflow-serving-api==2.15.*"],
+        "pictures": pictures,
+        "notebooks": notebooks,
+        "test": test,
+        "lint": lint,
+    },
+    entry_points={"console_scripts": ["ctl-keras = ctl_keras.cli:main"]},
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
