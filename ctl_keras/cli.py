@@ -45,7 +45,7 @@ def _root(
 @app.command()
 def synthesize(
     out: Annotated[Path, typer.Argument(help="Folder to make.")],
-    scenes: Annotated[int, typer.Option(help="Number of scenes.")] = 240,
+    scenes: Annotated[int, typer.Option(help="Number of scenes.")] = 360,
     styles: Annotated[int, typer.Option(help="Number of styles.")] = 8,
     seed: Annotated[int, typer.Option(help="The same seed draws the same pictures.")] = 0,
     as_json: AsJson = False,

@@ -109,7 +109,7 @@ class TrainingConfig:
     Attributes:
         epochs: int. The largest number of passes over the training pairs. Defaults to 10.
         batch_size: int. Triplets a step. Defaults to 32.
-        learning_rate: float. Of Adam. Defaults to 0.001.
+        learning_rate: float. Of Adam. Defaults to 0.0003.
         margin: float. Of the triplet loss. Defaults to 0.2.
         patience: int. Epochs without a better validation accuracy after which training stops; 0 never stops early.
             Defaults to 5.
@@ -118,7 +118,7 @@ class TrainingConfig:
 
     epochs: int = 10
     batch_size: int = 32
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-4
     margin: float = 0.2
     patience: int = 5
     seed: int = 0

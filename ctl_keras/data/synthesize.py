@@ -21,7 +21,7 @@ SCENE_SIZE = (144, 216)
 PRODUCT_SIZE = 112
 PRODUCTS_PER_STYLE = 10  # of each category
 PATTERNS = ("plain", "stripes", "checks", "dots")
-MISFIT = 0.05  # share of garments that are of another style: real looks are not pure
+MISFIT = 0.02  # share of garments that are of another style: real looks are not pure
 
 # category path -> where the figure wears it: left, top, right, bottom as shares of the scene
 GARMENTS = {
@@ -40,12 +40,12 @@ class _Style:
     is_round: bool
 
 
-def synthesize(out: str | Path, scenes: int = 240, styles: int = 8, seed: int = 0) -> dict[str, int]:
+def synthesize(out: str | Path, scenes: int = 360, styles: int = 8, seed: int = 0) -> dict[str, int]:
     """Draws the folder: `fashion.json`, `fashion-cat.json` and `images/` with real JPEGs.
 
     Args:
         out: folder to make.
-        scenes: int. Number of scenes, each with one garment of each of five categories. Defaults to 240.
+        scenes: int. Number of scenes, each with one garment of each of five categories. Defaults to 360.
         styles: int. Number of styles. Two products of one style cannot be told apart by it, so the best possible accuracy is
             about `1 - 0.5 / styles`. Defaults to 8.
         seed: int. The same seed draws the same pictures. Defaults to 0.

@@ -88,23 +88,28 @@ class Servable(tf.Module):
         model = self._model.value
         scene, scene_valid = self._scene(scene_bytes, category)
         embedding, product_valid = self._product(product_bytes)
+        count = tf.shape(scene_bytes)[0]
         valid = scene_valid & product_valid
         distances = {
             name: tf.where(valid, value[:, 0], model.distance.largest)
             for name, value in model.score(scene, embedding[:, None]).items()
         }
         logit = self._calibration.intercept - self._calibration.slope * distances["hybrid_distance"]
-        return {**distances, "compatibility": tf.where(valid, tf.sigmoid(logit), 0.0), "valid": valid}
+        outputs = {**distances, "compatibility": tf.where(valid, tf.sigmoid(logit), 0.0), "valid": valid}
+        return {name: value[:count] for name, value in outputs.items()}
 
     def embed_scene(self, scene_bytes: tf.Tensor, category: tf.Tensor) -> dict[str, tf.Tensor]:
         """Query and global embedding, float32 `[batch, dim]`, attention `[batch, rows, columns]` and `valid` of scenes."""
         scene, valid = self._scene(scene_bytes, category)
-        return {**{name: _or_zero(scene[name], valid) for name in ("query", "global_embedding", "attention")}, "valid": valid}
+        outputs = {name: _or_zero(scene[name], valid) for name in ("query", "global_embedding", "attention")}
+        count = tf.shape(scene_bytes)[0]
+        return {name: value[:count] for name, value in {**outputs, "valid": valid}.items()}
 
     def embed_product(self, product_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Embedding, float32 `[batch, dim]`, and `valid` of products."""
         embedding, valid = self._product(product_bytes)
-        return {"embedding": _or_zero(embedding, valid), "valid": valid}
+        count = tf.shape(product_bytes)[0]
+        return {"embedding": _or_zero(embedding, valid)[:count], "valid": valid[:count]}
 
     def score_embeddings(self, query: tf.Tensor, embedding: tf.Tensor) -> dict[str, tf.Tensor]:
         """Distances, float32 `[batch]`, of stored vectors `[batch, dim]`, row by row."""
@@ -112,14 +117,14 @@ class Servable(tf.Module):
 
     def _scene(self, scene_bytes: tf.Tensor, category: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         model = self._model.value
-        image, decoded = decode_rows(scene_bytes, model.image_size)
-        index = self.category_index.lookup(category)
+        image, decoded = decode_rows(_at_least_one(scene_bytes), model.image_size)
+        index = self.category_index.lookup(_at_least_one(category))
         inputs = {"scene": image, "category": tf.cast(tf.maximum(index, 0), tf.int32)}
         return model.scene_tower(inputs, training=False), decoded & (index >= 0)
 
     def _product(self, product_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         model = self._model.value
-        image, valid = decode_rows(product_bytes, model.image_size)
+        image, valid = decode_rows(_at_least_one(product_bytes), model.image_size)
         return model.product_tower(image, training=False), valid
 
 
@@ -128,6 +133,11 @@ class _Untracked:
 
     def __init__(self, value: CompleteTheLook):
         self.value = value
+
+
+def _at_least_one(rows: tf.Tensor) -> tf.Tensor:
+    """The strings, or one empty string if there is none: optimised graphs of convolutions fail on an empty batch."""
+    return tf.concat([rows, tf.fill([tf.maximum(1 - tf.shape(rows)[0], 0)], "")], axis=0)
 
 
 def _or_zero(value: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:

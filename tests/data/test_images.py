@@ -1,0 +1,127 @@
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from ctl_keras.data.images import MAX_PIXELS, cut_window, decode_image, picture_problem, read_image_bytes, resize_image
+from ctl_keras.errors import InputError
+
+
+def encoded(image: Image.Image, kind: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def decoded(data: bytes) -> np.ndarray:
+    return decode_image(tf.constant(data)).numpy()
+
+
+def test_jpeg_png_bmp_and_gif(photo):
+    expected = np.asarray(photo).astype(int)
+    np.testing.assert_array_equal(decoded(encoded(photo, "PNG")), expected)
+    np.testing.assert_array_equal(decoded(encoded(photo, "BMP")), expected)
+    assert np.abs(decoded(encoded(photo, "JPEG", quality=95)) - expected).mean() < 3
+    assert np.abs(decoded(encoded(photo, "GIF")) - expected).mean() < 12
+
+
+def test_jpeg_is_decoded_with_the_accurate_dct(photo):
+    data = encoded(photo, "JPEG", quality=80)
+    np.testing.assert_array_equal(decoded(data), tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"))
+    np.testing.assert_allclose(decoded(data).astype(int), np.asarray(Image.open(io.BytesIO(data))).astype(int), atol=2)
+
+
+def test_grey_cmyk_palette_and_progressive_become_rgb(photo):
+    grey = photo.convert("L")
+    for data in (encoded(grey, "JPEG", quality=95), encoded(grey, "PNG")):
+        assert np.abs(decoded(data) - np.asarray(grey.convert("RGB")).astype(int)).mean() < 3
+    cmyk = encoded(photo.convert("CMYK"), "JPEG", quality=95)
+    assert np.abs(decoded(cmyk) - np.asarray(Image.open(io.BytesIO(cmyk)).convert("RGB")).astype(int)).mean() < 6
+    assert decoded(encoded(photo.convert("P"), "PNG")).shape == (60, 90, 3)
+    assert np.abs(decoded(encoded(photo, "JPEG", quality=95, progressive=True)) - np.asarray(photo).astype(int)).mean() < 3
+
+
+def test_sixteen_bit_png_keeps_its_upper_byte():
+    values = np.linspace(0, 65535, 20 * 30).reshape(20, 30).astype(np.uint16)
+    image = decoded(tf.io.encode_png(values[..., None]).numpy())
+    assert np.abs(image[..., 0] - values / 257.0).max() <= 1
+
+
+def test_transparency_is_laid_on_white(photo):
+    clear = photo.convert("RGBA")
+    clear.putalpha(Image.fromarray(np.repeat(np.arange(60, dtype=np.uint8)[:, None] * 4, 90, axis=1)))
+    white = Image.new("RGBA", clear.size, "white")
+    expected = np.asarray(Image.alpha_composite(white, clear).convert("RGB")).astype(int)
+    assert np.abs(decoded(encoded(clear, "PNG")) - expected).max() <= 1
+
+
+def test_animation_gives_its_first_frame(photo):
+    frames = [photo, Image.new("RGB", photo.size, "red")]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert np.abs(decoded(data) - np.asarray(photo).astype(int)).mean() < 12
+
+
+def test_webp_files_are_converted(photo, tmp_path):
+    photo.save(tmp_path / "a.jpg", "WEBP", lossless=True)  # under a wrong name, as downloads have it
+    np.testing.assert_array_equal(decoded(read_image_bytes(tmp_path / "a.jpg")), np.asarray(photo))
+
+
+def test_what_cannot_be_decoded_says_why(photo):
+    jpeg, png = encoded(photo, "JPEG"), encoded(photo, "PNG")
+    assert picture_problem(jpeg) is None
+    assert picture_problem(b"") == "empty file"
+    assert picture_problem(b"<html>not found</html>") == "not a JPEG, PNG, GIF or BMP picture"
+    assert picture_problem(jpeg[: len(jpeg) // 2]) == "cut off or damaged"
+    assert picture_problem(png[: len(png) // 2]) == "cut off or damaged"
+    assert picture_problem(png[:20]) == "cut off or damaged"
+    assert picture_problem(b"\xff\xd8\xff" + bytes(100)) == "cut off or damaged"
+    assert "a side below" in picture_problem(encoded(photo.resize((90, 3)), "PNG"))
+
+
+def test_a_bomb_is_refused_before_it_is_decoded():
+    side = int(MAX_PIXELS**0.5) + 1
+    bomb = encoded(Image.new("1", (side, side)), "PNG")
+    assert len(bomb) < 100_000
+    assert "more than" in picture_problem(bomb)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_damaged_bytes_never_crash(data):
+    jpeg = encoded(Image.new("RGB", (20, 20), "teal"), data.draw(st.sampled_from(["JPEG", "PNG", "GIF", "BMP"])))
+    broken = bytearray(jpeg[: data.draw(st.integers(0, len(jpeg)))])
+    for _ in range(data.draw(st.integers(0, 4))):
+        if broken:
+            broken[data.draw(st.integers(0, len(broken) - 1))] = data.draw(st.integers(0, 255))
+    assert picture_problem(bytes(broken)) is None or isinstance(picture_problem(bytes(broken)), str)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(8, 300), st.integers(8, 300), st.lists(st.floats(0, 1, width=32), min_size=2, max_size=2, unique=True))
+def test_a_cut_window_shows_no_pixel_of_the_other_side(height, width, cuts):
+    low, high = sorted(cuts)
+    image = np.arange(height)[:, None, None] * np.ones((1, width, 3))
+    rows = cut_window(tf.constant(image), tf.constant([0.0, low, 1.0, high], tf.float32)).numpy()[:, 0, 0]
+    assert len(rows) >= 1
+    if high * height - low * height >= 2:  # a window of less than a pixel keeps the one that it lies in
+        assert rows.min() >= low * height - 0.01
+        assert rows.max() + 1 <= high * height + 0.01
+
+
+def test_resize_keeps_the_range_and_averages_when_it_shrinks():
+    board = np.indices((64, 64)).sum(0) % 2 * 255.0
+    small = resize_image(tf.constant(np.repeat(board[..., None], 3, -1), tf.float32), 8).numpy()
+    assert small.shape == (8, 8, 3)
+    assert np.abs(small - 127.5).max() < 8  # without antialiasing it would be all black or all white
+
+
+def test_missing_and_empty_files(tmp_path):
+    with pytest.raises(InputError, match=r"The picture .*nothing.jpg does not exist."):
+        read_image_bytes(tmp_path / "nothing.jpg")
+    (tmp_path / "empty.jpg").touch()
+    with pytest.raises(InputError, match=r"The picture .*empty.jpg is empty."):
+        read_image_bytes(tmp_path / "empty.jpg")

@@ -1,0 +1,92 @@
+"""The command line as a process: exit codes, streams, one-line errors."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMAND = Path(sys.executable).with_name("ctl-keras")
+
+
+def cli(*arguments, code=0):
+    env = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run([str(COMMAND), *map(str, arguments)], capture_output=True, text=True, check=False, env=env)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def error(*arguments, code=2):
+    done = cli(*arguments, code=code)
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return lines[0]
+
+
+def test_every_verb_has_help_and_there_is_a_version():
+    listed = cli("--help").stdout
+    for verb in ("synthesize", "prepare", "train", "evaluate", "export", "score", "recommend"):
+        assert verb in listed
+    assert cli("--version").stdout == "ctl-keras 0.1.0\n"
+
+
+@pytest.mark.slow
+def test_the_main_job(tmp_path):
+    data, records, run, saved = (tmp_path / name for name in ("data", "records", "run", "saved_models/looks"))
+    counts = json.loads(cli("synthesize", data, "--scenes", 20, "--styles", 2, "--json").stdout)
+    assert counts == {"scenes": 20, "products": 100, "pairs": 100}
+
+    folder = ["--annotations", data / "fashion.json", "--categories", data / "fashion-cat.json", "--images", data / "images"]
+    said = cli("prepare", *folder, "--out", records, "--fractions", "0.6,0.2,0.2").stdout
+    assert "100 pairs of 5 categories" in said
+    assert "train: 60 pairs, 12 scenes" in said
+
+    small = ["weights=none", "global_tap=conv3_block1_out", "local_tap=conv2_block2_out", "dim=16", "hidden=32"]
+    settings = [part for name in small for part in ("--set", f"model.{name}")]
+    quick = ["--set", "data.image_size=32", "--set", "training.epochs=1"]
+    done = cli("train", "--data", records, "--out", run, *settings, *quick, "--json")
+    assert json.loads(done.stdout.splitlines()[-1])["epochs"] == 1
+
+    assert "untrained_cosine" in cli("evaluate", "--run", run, "--data", records, "--json", tmp_path / "e.json").stdout
+    assert json.loads((tmp_path / "e.json").read_text())["split"] == "test"
+    printed = cli("evaluate", "--run", run, "--data", records, "--split", "validation", "--json", "-").stdout
+    assert json.loads(printed)["split"] == "validation"
+
+    assert cli("export", "--run", run, "--to", saved).stdout.strip() == str(saved / "1")
+    assert json.loads(cli("export", "--run", run, "--to", saved, "--json").stdout)["version"] == 2
+
+    pictures = sorted((data / "images").iterdir())[:3]
+    asked = ["--model", saved, "--scene", pictures[0], "--category", "Shoes"]
+    rows = json.loads(cli("score", *asked, "--product", pictures[1], pictures[2], "--json").stdout)
+    assert {row["product"] for row in rows} == {str(path) for path in pictures[1:]}
+    assert "compatibility" in cli("score", *asked, "--product", pictures[1], "--product", pictures[2]).stdout
+    found = json.loads(cli("recommend", *asked, "--catalog", records / "products.csv", "-k", 4, "--json").stdout)
+    assert len(found) == 4
+
+    assert "already exists" in error("train", "--data", records, "--out", run)
+    assert "does not know the category 'Socks'" in error("score", *asked[:4], "--category", "Socks", "--product", pictures[1])
+
+
+def test_wrong_input_is_one_line_and_exit_2(tmp_path):
+    folder = ["--annotations", "a", "--categories", "b", "--images", "c", "--out", tmp_path / "out"]
+    assert error("prepare", *folder) == "ctl-keras: The annotation file a does not exist."
+    assert "three numbers such as 0.8,0.1,0.1" in error("prepare", *folder, "--fractions", "all")
+    assert "Did you mean `training.epochs`?" in error("train", "--data", "x", "--out", "y", "--set", "training.epoch=3")
+    assert "The manifest of the prepared data x/manifest.json does not exist" in error("train", "--data", "x", "--out", "y")
+    assert "holds no trained model" in error("export", "--run", "x", "--to", "y")
+    assert "holds no export" in error("score", "--model", "x", "--scene", "s", "--product", "p", "--category", "c")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failure_is_one_line_and_exit_1(tmp_path):
+    (tmp_path / "file").touch()
+    said = error("synthesize", tmp_path / "file" / "below", code=1)
+    assert "FileExistsError" in said or "NotADirectoryError" in said
+    assert "CTL_DEBUG=1 shows where" in said
+
+
+def test_unknown_options_exit_2():
+    assert cli("train", "--dat", "x", code=2).stdout == ""
