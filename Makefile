@@ -57,7 +57,7 @@ demo:
 	@echo "  saved_models/$(NAME)/   for TensorFlow Serving"
 
 notebooks: install
-	$(BIN)/python -m notebooks.run
+	$(BIN)/jupyter execute --timeout=900 notebooks/*.ipynb
 
 bench: install
 	@for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done

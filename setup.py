@@ -5,9 +5,9 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 pictures = ["matplotlib>=3.8,<4"]
-notebooks = [*pictures, "jupyter-client>=8,<9", "ipykernel>=6.29,<8", "nbclient>=0.10,<0.12", "nbformat>=5.10,<6"]
+notebooks = [*pictures, "ipykernel>=6.29,<8", "nbclient>=0.10,<0.12"]
 test = [*pictures, "hypothesis>=6.100,<7", "pytest>=8,<10"]
-lint = ["mypy>=1.15,<3", "ruff>=0.12,<0.16"]
+lint = ["mypy>=2,<3", "ruff>=0.17,<0.18"]
 
 setup(
     name="ctl-keras",

@@ -111,7 +111,7 @@ class TrainingConfig:
         batch_size: int. Triplets a step. Defaults to 32.
         learning_rate: float. Of Adam. Defaults to 0.0003.
         margin: float. Of the triplet loss. Defaults to 0.2.
-        patience: int. Epochs without a better validation accuracy after which training stops; 0 never stops early.
+        patience: int. Epochs without a lower validation loss after which training stops; 0 never stops early.
             Defaults to 5.
         seed: int. Of the initialisation, the negatives, the order and the augmentation. Defaults to 0.
     """

@@ -1,4 +1,5 @@
-"""Keeps TensorFlow's start-up messages off the command line's stderr, where an error is one line for a person.
+"""Keeps TensorFlow's start-up messages off the command line's stderr, where an error is one line for a person, and out of
+notebooks.
 
 Imported before anything else of the package, because TensorFlow 2.21 writes them while it is imported, whatever
 `TF_CPP_MIN_LOG_LEVEL` says. It does nothing in programs that use the package as a library.
@@ -9,9 +10,10 @@ import sys
 from pathlib import Path
 
 
-def is_command_line() -> bool:
-    """Whether this process is `ctl-keras` or `python -m ctl_keras.cli`."""
-    return Path(sys.argv[0]).name == "ctl-keras" or sys.orig_argv[1:3] == ["-m", "ctl_keras.cli"]
+def is_read_by_people() -> bool:
+    """Whether this process is `ctl-keras`, `python -m ctl_keras.cli` or a notebook's kernel."""
+    is_command = Path(sys.argv[0]).name == "ctl-keras" or sys.orig_argv[1:3] == ["-m", "ctl_keras.cli"]
+    return is_command or "ipykernel" in sys.modules
 
 
 def import_tensorflow_quietly() -> None:
@@ -30,5 +32,5 @@ def import_tensorflow_quietly() -> None:
         os.close(nowhere)
 
 
-if is_command_line():
+if is_read_by_people():
     import_tensorflow_quietly()

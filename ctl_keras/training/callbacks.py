@@ -1,6 +1,7 @@
 """Checkpoints and patience that survive a kill."""
 
 import csv
+import math
 import os
 from pathlib import Path
 
@@ -32,7 +33,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     Args:
         run: the run folder.
-        monitor: str. The best epoch has the largest value of this.
+        monitor: str. The best epoch has the smallest value of this.
         rows: the history so far.
     """
 
@@ -44,7 +45,7 @@ class Checkpoint(keras.callbacks.Callback):
         row = {"epoch": epoch, **{name: float(value) for name, value in sorted((logs or {}).items())}}
         folder = self._run / "checkpoints"
         folder.mkdir(exist_ok=True)
-        if row[self._monitor] > max((past[self._monitor] for past in self._rows), default=-1.0):
+        if row[self._monitor] < min((past[self._monitor] for past in self._rows), default=math.inf):
             self._save(folder / "best.keras")
         self._save(folder / "last.keras")
         self._rows.append(row)
@@ -60,7 +61,7 @@ class Patience(keras.callbacks.Callback):
     """Stops after `patience` epochs without a better value; unlike Keras's `EarlyStopping` it knows the epochs before a resume.
 
     Args:
-        monitor: str. Larger is better.
+        monitor: str. Smaller is better.
         patience: int. 0 never stops.
         rows: the history so far.
     """
@@ -74,7 +75,7 @@ class Patience(keras.callbacks.Callback):
     def used_up(self) -> bool:
         if not self._patience or not self._values:
             return False
-        return len(self._values) - 1 - self._values.index(max(self._values)) >= self._patience
+        return len(self._values) - 1 - self._values.index(min(self._values)) >= self._patience
 
     def on_epoch_end(self, epoch, logs=None):
         self._values.append(float((logs or {})[self._monitor]))

@@ -35,7 +35,7 @@ from ctl_keras.progress import console
 from ctl_keras.training.calibration import fit_calibration
 from ctl_keras.training.callbacks import Checkpoint, Patience, read_history
 
-MONITOR = "val_triplet_accuracy"
+MONITOR = "val_loss"  # the accuracy of one negative a pair jumps by several points from epoch to epoch
 
 
 def train(data: str | Path, out: str | Path, config: Config | None = None, resume: bool = False) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def _finish(out: Path, config: Config, validation: Pairs, began: float, data_has
             f"The training ended without one good epoch: the loss is not a number. Lower training.learning_rate "
             f"({config.training.learning_rate:g}) and begin a new run."
         )
-    best = max(rows, key=lambda row: row[MONITOR])
+    best = min(rows, key=lambda row: row[MONITOR])
     model = keras.models.load_model(out / "checkpoints" / "best.keras")
     calibration = fit_calibration(model, validation, config.training.batch_size)
     write_json(out / "calibration.json", to_dict(calibration))

@@ -15,7 +15,9 @@ def test_split_is_a_partition_that_keeps_scenes_together(scenes, weights, seed):
     parts = split_scenes(np.array(scenes), shares, seed)
     assert sorted(np.concatenate(parts).tolist()) == list(range(len(scenes)))
     sets = [{scenes[row] for row in part} for part in parts]
-    assert not (sets[0] & sets[1] or sets[0] & sets[2] or sets[1] & sets[2])
+    assert not (sets[0] & sets[1])
+    assert not (sets[0] & sets[2])
+    assert not (sets[1] & sets[2])
     for part, share in zip(sets, shares, strict=True):
         assert abs(len(part) - share * len(set(scenes))) <= 1
 
