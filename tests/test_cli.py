@@ -48,7 +48,8 @@ def test_the_main_job(tmp_path):
     settings = [part for name in small for part in ("--set", f"model.{name}")]
     quick = ["--set", "data.image_size=32", "--set", "training.epochs=1"]
     done = cli("train", "--data", records, "--out", run, *settings, *quick, "--json")
-    assert json.loads(done.stdout.splitlines()[-1])["epochs"] == 1
+    assert json.loads(done.stdout)["epochs"] == 1
+    assert "Epoch 1/1" in done.stderr
 
     assert "untrained_cosine" in cli("evaluate", "--run", run, "--data", records, "--json", tmp_path / "e.json").stdout
     assert json.loads((tmp_path / "e.json").read_text())["split"] == "test"

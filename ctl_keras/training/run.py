@@ -11,6 +11,7 @@ RUN/calibration.json     the fitted map from distance to probability
 ```
 """
 
+import contextlib
 import importlib.util
 import math
 import shutil
@@ -25,7 +26,7 @@ import tensorflow as tf
 from ctl_keras.config import Config, from_dict, to_dict
 from ctl_keras.data.pairs import Pairs
 from ctl_keras.data.records import read_manifest, read_records
-from ctl_keras.data.triplets import TripletSampler, triplets
+from ctl_keras.data.triplets import triplets
 from ctl_keras.errors import InputError
 from ctl_keras.files import read_json, write_json
 from ctl_keras.losses.triplet_loss import TripletLoss
@@ -67,32 +68,33 @@ def train(data: str | Path, out: str | Path, config: Config | None = None, resum
     keras.utils.set_random_seed(settings.seed)
     shared: dict[str, Any] = {"batch_size": settings.batch_size, "image_size": config.data.image_size, "seed": settings.seed}
     rows = read_history(out / "history.csv")
-    steps = math.ceil(len(TripletSampler(pairs)) / settings.batch_size)
+    steps = math.ceil(int(pairs.has_negative().sum()) / settings.batch_size)
     fitted = triplets(pairs, augment=config.data.augment, first_epoch=len(rows), **shared)
     watched = triplets(validation, **shared)
 
-    if not resume:
-        write_json(out / "config.json", to_dict(config))
-        write_json(out / "run.json", {"data": str(data), "data_hash": data_hash})
     if rows:
         model = keras.models.load_model(out / "checkpoints" / "last.keras")
     else:
         model = CompleteTheLook(pairs.categories, config.data.image_size, config.model)
         compile_model(model, config)
+    if not resume:  # nothing is made before data, settings and weights have turned out to be right
+        write_json(out / "config.json", to_dict(config))
+        write_json(out / "run.json", {"data": str(data), "data_hash": data_hash})
 
     began = time.time()
     patience = Patience(MONITOR, settings.patience, rows)
     if not patience.used_up:
-        model.fit(
-            fitted,
-            validation_data=watched,
-            steps_per_epoch=steps,
-            initial_epoch=len(rows),
-            epochs=settings.epochs,
-            shuffle=False,
-            verbose="auto" if sys.stdout.isatty() else 2,
-            callbacks=[Checkpoint(out, MONITOR, rows), patience, keras.callbacks.TerminateOnNaN(), *_tensorboard(out)],
-        )
+        with contextlib.redirect_stdout(sys.stderr):  # Keras prints its progress; stdout is for data
+            model.fit(
+                fitted,
+                validation_data=watched,
+                steps_per_epoch=steps,
+                initial_epoch=len(rows),
+                epochs=settings.epochs,
+                shuffle=False,
+                verbose=1 if sys.stderr.isatty() else 2,
+                callbacks=[Checkpoint(out, MONITOR, rows), patience, keras.callbacks.TerminateOnNaN(), *_tensorboard(out)],
+            )
     return _finish(out, config, validation, began, data_hash)
 
 

@@ -138,6 +138,9 @@ def test_errors(run, records, config, tmp_path, drawn):
         ctl.train(only_test, tmp_path / "x", config)
     with pytest.raises(ctl.InputError, match="The data differ from those that"):
         ctl.train(only_test, run, resume=True)
+    no_weights = ctl.Config(ctl.ModelConfig(weights=str(tmp_path / "none.h5")), config.data, config.training)
+    with pytest.raises(ctl.InputError, match=r"The weight file .*none.h5 does not exist"):
+        ctl.train(records, tmp_path / "x", no_weights)
     assert not (tmp_path / "x").exists()
 
 
