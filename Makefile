@@ -31,11 +31,17 @@ lint: install
 DRAWN_ARGS := --set model.weights=none --set data.image_size=64 --set training.epochs=12
 SOURCE := $(if $(DATA),$(DATA),$(OUT)/data)
 
-CATEGORY ?= Shoes
+define A_TEST_PAIR
+import sys, ctl_keras
+pairs = ctl_keras.read_records(sys.argv[1], "test")
+print(pairs.images.ids[pairs.scene[0]], pairs.categories[pairs.category[0]], sep="\n")
+endef
+export A_TEST_PAIR
 
 demo:
 	@$(MAKE) --no-print-directory install EXTRAS=pictures
-	rm -rf $(OUT)
+	@case "$(abspath $(DATA))/" in "$(abspath $(OUT))"/*) echo "DATA lies in OUT=$(OUT), which is made anew: name another OUT"; exit 2;; esac
+	rm -rf $(addprefix $(OUT)/,data records run saved_models report evaluation.json)
 	mkdir -p $(OUT)
 	$(if $(DATA),,$(BIN)/ctl-keras synthesize $(OUT)/data)
 	$(BIN)/ctl-keras prepare --annotations $(SOURCE)/fashion.json --categories $(SOURCE)/fashion-cat.json \
@@ -43,11 +49,12 @@ demo:
 	$(BIN)/ctl-keras train --data $(OUT)/records --out $(OUT)/run $(if $(DATA),,$(DRAWN_ARGS)) $(ARGS)
 	$(BIN)/ctl-keras evaluate --run $(OUT)/run --data $(OUT)/records --json $(OUT)/evaluation.json --report $(OUT)/report
 	$(BIN)/ctl-keras export --run $(OUT)/run --to $(OUT)/saved_models/$(NAME)
-	scene=$$(ls $(SOURCE)/images/$$(sed -n '1s/.*"scene": *"\([^"]*\)".*/\1/p' $(SOURCE)/fashion.json).*) && \
-	$(BIN)/ctl-keras score --model $(OUT)/saved_models/$(NAME) --scene $$scene --category $(CATEGORY) \
-		$$(grep '$(CATEGORY)$$' $(OUT)/records/products.csv | head -3 | cut -d, -f2 | sed 's/^/--product /') && \
+	@set -e; pair=$$($(BIN)/python -c "$$A_TEST_PAIR" $(OUT)/records 2> /dev/null); \
+	scene=$$(find -L $(SOURCE)/images -name "$$(echo "$$pair" | sed -n 1p).*" | head -1); category=$$(echo "$$pair" | sed -n 2p); \
+	products=$$(grep -F ",$$category" $(OUT)/records/products.csv | head -3 | cut -d, -f2 | sed 's/^/--product /'); set -x; \
+	$(BIN)/ctl-keras score --model $(OUT)/saved_models/$(NAME) --scene $$scene --category "$$category" $$products; \
 	$(BIN)/ctl-keras recommend --model $(OUT)/saved_models/$(NAME) --catalog $(OUT)/records/products.csv \
-		--scene $$scene --category $(CATEGORY) -k 5
+		--scene $$scene --category "$$category" -k 5
 	@echo
 	@echo "Made in $(OUT):"
 	@echo "  records/           $(if $(DATA),,the drawn pictures of data/, )cropped, checked and split"

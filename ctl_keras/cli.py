@@ -11,10 +11,11 @@ import typer
 
 from ctl_keras.errors import InputError
 
+INTERRUPTED = 130  # what typer returns for Ctrl-C
+
 app = typer.Typer(
     name="ctl-keras",
     help="Complete the Look: which products complete a scene. Train, evaluate, export and serve.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,
 )
@@ -105,12 +106,15 @@ def evaluate(
 ) -> None:
     """Rank the products of each pair's category; with baselines and 95 % intervals."""
     from ctl_keras.evaluation.evaluate import evaluate_run, format_table
+    from ctl_keras.files import require_new
     from ctl_keras.pictures.report import write_report
 
+    if report is not None:
+        require_new(report)
     result = evaluate_run(run, data, split, json_file if json_file != Path("-") else None)
+    _show(result, json_file == Path("-"), format_table(result))
     if report is not None:
         write_report(run, data, split, report)
-    _show(result, json_file == Path("-"), format_table(result))
 
 
 @app.command()
@@ -162,15 +166,20 @@ def recommend(
 def main() -> None:
     """Runs the command line: exit 0 done, 1 failed, 2 wrong input."""
     try:
-        app()
+        code = app(args=sys.argv[1:] or ["--help"], prog_name="ctl-keras", standalone_mode=False)
     except InputError as error:
         _fail(error, 2)
-    except KeyboardInterrupt:
-        _fail("Interrupted. A training goes on with `ctl-keras train --resume`.", 1)
+    except typer.Abort:
+        code = INTERRUPTED
     except Exception as error:
+        if hasattr(error, "format_message"):  # an option that does not exist, a missing or wrong value
+            _fail(f"{error.format_message()} `ctl-keras --help` lists the commands, `ctl-keras VERB --help` the options.", 2)
         if os.environ.get("CTL_DEBUG"):
             raise
         _fail(f"{type(error).__name__}: {error} (CTL_DEBUG=1 shows where)", 1)
+    if code == INTERRUPTED:
+        _fail("Interrupted. A training goes on with `ctl-keras train --resume`.", 1)
+    sys.exit(code or 0)
 
 
 def _fail(message: object, code: int) -> None:

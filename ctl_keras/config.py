@@ -126,6 +126,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "learning_rate", "margin"):
             require_positive(f"training.{name}", getattr(self, name))
+        require_seed(self.seed)
         if self.patience < 0:
             raise InputError(f"`training.patience` must not be negative. Received: {self.patience!r}")
 
@@ -146,9 +147,15 @@ def require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 
 def require_positive(name: str, value: float) -> None:
-    """Raises `InputError` unless `value` is above zero."""
-    if not value > 0:
+    """Raises `InputError` unless `value` is above zero and finite."""
+    if not 0 < value < float("inf"):
         raise InputError(f"`{name}` must be positive. Received: {value!r}")
+
+
+def require_seed(seed: int) -> None:
+    """Raises `InputError` unless `seed` can be one."""
+    if not 0 <= seed < 2**32:
+        raise InputError(f"`seed` must be a whole number from 0 to {2**32 - 1}. Received: {seed!r}")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -233,5 +240,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text())
     except FileNotFoundError:
         raise InputError(f"The settings file {path} does not exist.") from None
+    except OSError as error:
+        raise InputError(f"The settings file {path} cannot be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"The settings file {path} is not TOML: {error}") from None

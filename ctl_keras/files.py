@@ -59,8 +59,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         InputError: `path` exists.
     """
     path = Path(path)
-    if path.exists():
-        raise InputError(f"{path} already exists. Name another place, or remove it first.")
+    require_new(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{path.name}-", dir=path.parent))
     try:
@@ -70,6 +69,12 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def require_new(path: Path) -> None:
+    """Raises `InputError` if `path` exists."""
+    if path.exists():
+        raise InputError(f"{path} already exists. Name another place, or remove it first.")
 
 
 def sha256(path: str | Path) -> str:

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -49,7 +51,7 @@ def test_the_main_job(tmp_path):
     quick = ["--set", "data.image_size=32", "--set", "training.epochs=1"]
     done = cli("train", "--data", records, "--out", run, *settings, *quick, "--json")
     assert json.loads(done.stdout)["epochs"] == 1
-    assert "Epoch 1/1" in done.stderr
+    assert "val_loss" in done.stderr
 
     assert "untrained_cosine" in cli("evaluate", "--run", run, "--data", records, "--json", tmp_path / "e.json").stdout
     assert json.loads((tmp_path / "e.json").read_text())["split"] == "test"
@@ -90,4 +92,20 @@ def test_a_failure_is_one_line_and_exit_1(tmp_path):
 
 
 def test_unknown_options_exit_2():
-    assert cli("train", "--dat", "x", code=2).stdout == ""
+    assert "No such option: --dat" in error("train", "--dat", "x")
+    assert "Missing option '--out'" in error("train", "--data", "x")
+    assert "lists the commands" in error("trian")
+    assert "Invalid value for '-k'" in error("recommend", "-k", "few")
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path):
+    process = subprocess.Popen(
+        [str(COMMAND), "synthesize", str(tmp_path / "data"), "--scenes", "100000"], stderr=subprocess.PIPE, text=True
+    )
+    while not list(tmp_path.iterdir()):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate()[1]
+    assert process.returncode == 1
+    assert said.strip().splitlines() == ["ctl-keras: Interrupted. A training goes on with `ctl-keras train --resume`."]
+    assert list(tmp_path.iterdir()) == []

@@ -35,6 +35,8 @@ def test_file_and_overrides(tmp_path):
         ("training.epochs=true", "`training.epochs` must be of type int. Received: True"),
         ("training.epochs=0", "`training.epochs` must be positive. Received: 0"),
         ("training.margin=-1", "`training.margin` must be positive. Received: -1.0"),
+        ("training.margin=Infinity", "`training.margin` must be positive. Received: inf"),
+        ("training.seed=-1", "`seed` must be a whole number from 0 to 4294967295. Received: -1"),
         ("training.patience=-1", "`training.patience` must not be negative. Received: -1"),
         ("model.dropout=1.5", "`model.dropout` must be at least 0 and below 1. Received: 1.5"),
         ("model.regions=7", r"`model.regions` must be a list of whole numbers such as \[7, 7\]. Received: 7"),

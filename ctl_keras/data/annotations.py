@@ -39,6 +39,7 @@ def read_shop_the_look(
         InputError: a file is missing or unreadable, or no usable pair is left (the message counts why).
     """
     rows, rejected = _parse_lines(Path(annotations))
+    annotated = {(row["scene"], row["product"]) for row in rows}
     rows, more = _with_categories(rows, Path(categories))
     rejected += more
     rows, windows, more = _with_windows(rows, min_strip)
@@ -59,6 +60,9 @@ def read_shop_the_look(
     rows = [rows[number] for number in kept]
     paths = tuple(sorted({row["category"] for row in rows}))
     row_of = {image: number for number, image in enumerate(store.ids)}
+    # also a pair that is left out, for its box or its strip, is right: its product is no negative of its scene
+    others = sorted(annotated - {(row["scene"], row["product"]) for row in rows})
+    others = [(row_of[scene], row_of[product]) for scene, product in others if scene in row_of and product in row_of]
     return Pairs(
         scene=np.array([row_of[row["scene"]] for row in rows]),
         product=np.array([row_of[row["product"]] for row in rows]),
@@ -68,6 +72,7 @@ def read_shop_the_look(
         categories=paths,
         images=store,
         rejected=tuple(rejected),
+        other_positives=np.array(others, int).reshape(-1, 2),
     )
 
 
@@ -88,7 +93,7 @@ def _parse_lines(path: Path) -> tuple[list[dict], list[dict]]:
         raise InputError(f"The annotation file {path} does not exist.") from None
     except OSError as error:
         raise InputError(f"The annotation file {path} cannot be read: {error.strerror}.") from None
-    rows, rejected, seen = [], [], set()
+    rows, rejected = [], []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -102,13 +107,7 @@ def _parse_lines(path: Path) -> tuple[list[dict], list[dict]]:
         ):
             rejected.append(_reject({"line": number}, "no scene or no product id"))
             continue
-        row = {"line": number, "scene": value["scene"], "product": value["product"], "bbox": value.get("bbox")}
-        key = (row["scene"], row["product"], json.dumps(row["bbox"]))
-        if key in seen:
-            rejected.append(_reject(row, "the same pair again"))
-            continue
-        seen.add(key)
-        rows.append(row)
+        rows.append({"line": number, "scene": value["scene"], "product": value["product"], "bbox": value.get("bbox")})
     return rows, rejected
 
 
@@ -136,6 +135,8 @@ def _with_windows(rows: list[dict], min_strip: float) -> tuple[list[dict], np.nd
             kept.append(row)
         else:
             rejected.append(_reject(row, f"box {problem}", json.dumps(row["bbox"])))
+    kept, more = _join_boxes(kept)
+    rejected += more
     boxes = [[np.nan] * 4 if row["bbox"] is None else row["bbox"] for row in kept]
     windows, areas = scene_windows(np.array(boxes, np.float32))
     usable = areas >= np.float32(min_strip)
@@ -145,6 +146,23 @@ def _with_windows(rows: list[dict], min_strip: float) -> tuple[list[dict], np.nd
                 _reject(row, f"no strip of the scene without the product has {min_strip:g} of its area", f"{area:.3f}")
             )
     return [row for row, is_usable in zip(kept, usable, strict=True) if is_usable], windows[usable], rejected
+
+
+def _join_boxes(rows: list[dict]) -> tuple[list[dict], list[dict]]:
+    """One row for each (scene, product): a product that is annotated twice, as a pair of shoes, must be cut out twice."""
+    joined: dict[tuple[str, str], dict] = {}
+    rejected = []
+    for row in rows:
+        first = joined.setdefault((row["scene"], row["product"]), row)
+        if first is row:
+            continue
+        rejected.append(_reject(row, "the same pair again"))
+        boxes = [box for box in (first["bbox"], row["bbox"]) if box is not None]
+        if boxes:
+            left, top, right, bottom = zip(*boxes, strict=True)
+            union = [min(left), min(top), max(right), max(bottom)]
+            joined[row["scene"], row["product"]] = {**first, "bbox": union}
+    return list(joined.values()), rejected
 
 
 def _open_pictures(ids: set[str], folder: Path) -> tuple[ImageFolder, dict[str, str]]:

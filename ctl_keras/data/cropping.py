@@ -46,7 +46,7 @@ def box_problem(box: object) -> str | None:
     """
     if not isinstance(box, list | tuple) or len(box) != 4:
         return "not four numbers"
-    if not all(isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value) for value in box):
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) and value == value for value in box):
         return "not four numbers"
     left, top, right, bottom = box
     if min(box) < 0 or max(box) > 1:

@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 
 import tensorflow as tf
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ctl_keras.errors import InputError
 
@@ -143,7 +143,7 @@ def _as_png(data: bytes) -> bytes:
             buffer = io.BytesIO()
             image.convert("RGBA").save(buffer, "PNG", compress_level=1)
             return buffer.getvalue()
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+    except (OSError, EOFError, ValueError, SyntaxError, Image.DecompressionBombError):
         return data
 
 

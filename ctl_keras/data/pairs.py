@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from ctl_keras.config import require_seed
 from ctl_keras.data.images import read_image_bytes
 from ctl_keras.errors import InputError
 
@@ -115,6 +116,8 @@ class Pairs:
         images: where the pictures are read from.
         split_name: `"train"`, `"validation"`, `"test"`, or None before a split.
         rejected: what the reader left out: dicts with `line`, `scene`, `product` and `reason`.
+        other_positives: int array `[others, 2]`, image rows of scenes and products that are annotated as pairs but are not
+            in the table; they are no negatives either.
     """
 
     scene: np.ndarray
@@ -126,6 +129,7 @@ class Pairs:
     images: Images
     split_name: str | None = None
     rejected: tuple[dict, ...] = ()
+    other_positives: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 2), int))
 
     def __len__(self) -> int:
         return len(self.scene)
@@ -158,8 +162,9 @@ class Pairs:
 
     @functools.cached_property
     def positives(self) -> np.ndarray:
-        """Sorted unique codes, int64, of all (scene, product) pairs; see `is_positive`."""
-        return np.unique(self._codes(self.scene, self.product))
+        """Sorted unique codes, int64, of all known (scene, product) pairs; see `is_positive`."""
+        others = self._codes(self.other_positives[:, 0], self.other_positives[:, 1])
+        return np.unique(np.concatenate([self._codes(self.scene, self.product), others]))
 
     def is_positive(self, scene: np.ndarray, product: np.ndarray) -> np.ndarray:
         """Whether each product (image row) is a positive of each scene (image row); bool, broadcast shape."""
@@ -176,10 +181,13 @@ class Pairs:
     def has_negative(self) -> np.ndarray:
         """Bool `[pairs]`: whether the row's category has a product that is no positive of the row's scene."""
         available = np.array([len(products) for products in self.category_products])
-        own = np.unique(np.stack([self.scene, self.category, self.product], axis=1), axis=0)
-        groups, counts = np.unique(own[:, 0] * np.int64(len(self.categories)) + own[:, 1], return_counts=True)
-        codes = self.scene * np.int64(len(self.categories)) + self.category
-        return counts[np.searchsorted(groups, codes)] < available[self.category]
+        category_of = np.full(len(self.images.ids), -1)
+        category_of[self.product] = self.category
+        scene, product = np.divmod(self.positives, len(self.images.ids))
+        in_table = category_of[product] >= 0
+        width = np.int64(len(self.categories))
+        groups, counts = np.unique((scene * width + category_of[product])[in_table], return_counts=True)
+        return counts[np.searchsorted(groups, self.scene * width + self.category)] < available[self.category]
 
 
 def split_scenes(scenes: np.ndarray, fractions: Sequence[float], seed: int) -> list[np.ndarray]:
@@ -196,6 +204,7 @@ def split_scenes(scenes: np.ndarray, fractions: Sequence[float], seed: int) -> l
     Raises:
         InputError: as said of `fractions`.
     """
+    require_seed(seed)
     shares = np.asarray(fractions, float)
     if shares.shape != (3,) or not np.all(shares >= 0) or abs(shares.sum() - 1) > 1e-6:
         raise InputError(

@@ -24,7 +24,7 @@ from PIL import Image
 
 from ctl_keras.data.annotations import explain, read_shop_the_look
 from ctl_keras.data.cropping import MIN_STRIP
-from ctl_keras.data.images import decode_image
+from ctl_keras.data.images import MIN_SIDE, decode_image
 from ctl_keras.data.pairs import SPLITS, ImageRecords, Pairs
 from ctl_keras.errors import InputError
 from ctl_keras.files import new_folder, read_json, sha256, write_json
@@ -79,6 +79,8 @@ def prepare(
             "splits": {part.split_name: _counts(part) for part in splits},
             "images": [str(image) for image in pairs.images.ids[used]],
             "image_shards": shards,
+            # annotated pairs that are not in the records: rows of scene and product pictures
+            "other_positives": row_of[pairs.other_positives[np.isin(pairs.other_positives, used).all(axis=1)]].tolist(),
             "sources": {
                 name: {"path": str(path), "sha256": sha256(path)}
                 for name, path in (("annotations", annotations), ("categories", categories))
@@ -133,10 +135,9 @@ def _write_images(folder: Path, pairs: Pairs, used: np.ndarray) -> list[str]:
 
 def _within(data: bytes, side: int) -> bytes:
     """The picture itself, or a JPEG of it with its longer side reduced to `side` pixels."""
-    with Image.open(io.BytesIO(data)) as image:
-        if max(image.size) <= side:
-            return data
     pixels = Image.fromarray(decode_image(tf.constant(data)).numpy())
+    if max(pixels.size) <= side or min(pixels.size) * side < MIN_SIDE * max(pixels.size):
+        return data
     pixels.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     pixels.save(buffer, "JPEG", quality=95)
@@ -243,6 +244,7 @@ def read_records(folder: str | Path, split: str) -> Pairs:
         categories=categories,
         images=images,
         split_name=split,
+        other_positives=np.array(manifest["other_positives"], int).reshape(-1, 2),
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from ctl_keras.config import require_seed
 from ctl_keras.errors import InputError
 from ctl_keras.files import new_folder
 from ctl_keras.progress import track
@@ -58,6 +59,7 @@ def synthesize(out: str | Path, scenes: int = 360, styles: int = 8, seed: int = 
     """
     if scenes < 1 or styles < 2:
         raise InputError(f"At least 1 scene and 2 styles are needed. Received: scenes={scenes}, styles={styles}")
+    require_seed(seed)
     random = np.random.default_rng(seed)
     looks = _draw_styles(styles, random)
     with new_folder(out) as folder:

@@ -109,8 +109,8 @@ class TripletSampler:
         usable = pairs.has_negative() if len(pairs) else np.zeros(0, bool)
         if not usable.any():
             raise InputError(
-                f"No triplet can be made of these {len(pairs)} pairs: a negative is another product of the same category, "
-                "and no category has one. Add pairs, or merge categories."
+                f"No triplet can be made of these {len(pairs)} {pairs.split_name or ''} pairs: a negative is another product "
+                "of the same category, and no category has one. Add pairs, or merge categories."
             )
         if not usable.all():
             names = sorted({pairs.categories[index] for index in pairs.category[~usable]})

@@ -40,18 +40,20 @@ def evaluate(
     known, left_out = with_model_categories(model, pairs)
     usable = known.has_negative() if len(known) else np.zeros(0, bool)
     left_out["no negative in the category"] = int((~usable).sum())
-    known = known.take(usable)
-    if not len(known):
+    if not usable.any():
         raise InputError(f"None of the {len(pairs)} pairs can be evaluated: {left_out}. The model knows {model.categories}.")
     rankers = {
         "model": model_ranker(model, known, batch_size),
         "popularity": popularity_ranker(known),
         "untrained_cosine": untrained_ranker(model, known, batch_size),
     }
-    results = {name: summarise(known, rank_metrics(known, ranker), resamples, seed) for name, ranker in rankers.items()}
+    ranked = known.take(usable)
+    results = {
+        name: summarise(ranked, rank_metrics(known, ranker)[usable], resamples, seed) for name, ranker in rankers.items()
+    }
     return {
         "split": pairs.split_name,
-        "pairs": len(known),
+        "pairs": len(ranked),
         "left_out": left_out,
         "model": results.pop("model"),
         "baselines": results,

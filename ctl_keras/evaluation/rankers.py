@@ -24,7 +24,10 @@ def model_ranker(model: CompleteTheLook, pairs: Pairs, batch_size: int) -> Ranke
     )
     scenes = image_batches(pairs.images, pairs.scene, pairs.window, batch_size, model.image_size)
     categories = tf.data.Dataset.from_tensor_slices(pairs.category.astype(np.int32)).batch(batch_size)
-    queries = model.scene_tower.predict(
+    tower = model.scene_tower
+    if model.config.has_inner_product:  # regions of a large split would fill the memory
+        tower = keras.Model(tower.inputs, {"query": tower.output["query"]})
+    queries = tower.predict(
         tf.data.Dataset.zip((scenes, categories)).map(lambda scene, category: ({"scene": scene, "category": category},)),
         verbose=0,
     )
@@ -57,6 +60,7 @@ def untrained_ranker(model: CompleteTheLook, pairs: Pairs, batch_size: int) -> R
     config = model.config
     backbone = model.backbone
     if config.train_backbone:
+        keras.utils.set_random_seed(0)  # without pretrained weights: the same figures in each evaluation
         backbone = Backbone(config.backbone, model.image_size, config.global_tap, config.local_tap, weights=config.weights)
     image = keras.Input((model.image_size, model.image_size, 3))
     features = keras.Model(image, backbone(image)[0])

@@ -8,6 +8,8 @@ from ctl_keras.data.pairs import Pairs
 
 METRICS = ("binary_accuracy", "hit@1", "hit@10", "mrr")
 
+_ROWS = 1024  # ranked at a time
+
 # (rows of the pairs, all of one category; image rows of the candidates) -> distances [rows, candidates]
 Ranker = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -16,18 +18,23 @@ def rank_metrics(pairs: Pairs, ranker: Ranker) -> np.ndarray:
     """Ranks each pair's product among the split's products of its category that are no positives of its scene.
 
     Args:
-        pairs: every row has a negative (`Pairs.has_negative`).
+        pairs: the table; its products are the candidates.
         ranker: gives distances, the smaller the better.
 
     Returns:
-        float64 `[pairs, 4]`, in the order of `METRICS`. `binary_accuracy` is the share of negatives that are farther than
-        the product, ties counting half: what random comparisons with one negative give on average (the per-query AUC).
+        float64 `[pairs, 4]`, in the order of `METRICS`; NaN for pairs without a negative (`Pairs.has_negative`).
+        `binary_accuracy` is the share of negatives that are farther than the product, ties counting half: what random
+        comparisons with one negative give on average (the per-query AUC).
     """
-    values = np.empty((len(pairs), len(METRICS)))
-    for category, candidates in enumerate(pairs.category_products):
-        rows = np.flatnonzero(pairs.category == category)
-        if not len(rows):
-            continue
+    values = np.full((len(pairs), len(METRICS)), np.nan)
+    usable = pairs.has_negative()
+    blocks = [
+        (rows[start : start + _ROWS], candidates)
+        for category, candidates in enumerate(pairs.category_products)
+        if len(rows := np.flatnonzero(usable & (pairs.category == category)))
+        for start in range(0, len(rows), _ROWS)
+    ]
+    for rows, candidates in blocks:
         distances = np.asarray(ranker(rows, candidates), np.float64)
         own = distances[np.arange(len(rows)), np.searchsorted(candidates, pairs.product[rows])][:, None]
         negative = ~pairs.is_positive(pairs.scene[rows][:, None], candidates[None])

@@ -1,6 +1,8 @@
 """The backbone: any `keras.applications` network, with two taps and its own preprocessing."""
 
+import contextlib
 import difflib
+import sys
 import warnings
 from pathlib import Path
 from types import ModuleType
@@ -123,7 +125,8 @@ def _make_network(network: str, image_size: int, weights: str) -> keras.Model:
         raise InputError(f"{network} cannot be built for pictures of {image_size} pixels: {error}") from None
     if weights == "imagenet":
         try:
-            model = make(weights="imagenet", **arguments)
+            with contextlib.redirect_stdout(sys.stderr):  # the download's progress; stdout is for data
+                model = make(weights="imagenet", **arguments)
         except Exception as error:  # Keras raises a bare Exception when a download fails
             raise RuntimeError(
                 f"The ImageNet weights of {network} could not be had: {error}. Name a weight file with model.weights=FILE, or "

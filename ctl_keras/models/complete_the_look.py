@@ -159,6 +159,11 @@ class _Parts:
         self.backbone.trainable = config.train_backbone
         from_map = config.region_source == "map"
         self.grid = tuple(config.regions or (self.backbone.map_size if from_map else IMAGE_CROPS))
+        if from_map and any(cells > size for cells, size in zip(self.grid, self.backbone.map_size, strict=True)):
+            raise InputError(
+                f"`model.regions` asks for {self.grid} regions of a local map of {self.backbone.map_size}. Take fewer, a finer "
+                f"`model.local_tap` than {self.backbone.local_tap}, or a larger `data.image_size` than {image_size}."
+            )
         self.crop = RegionCropping(self.grid, None if from_map else image_size, name="regions")
 
         def projection(name: str) -> StyleProjection:

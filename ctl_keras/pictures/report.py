@@ -40,7 +40,6 @@ def write_report(run: str | Path, data: str | Path, split: str, out: str | Path)
     model, _ = load_run(run)
     config = from_dict(Config, read_json(run / "config.json", "The settings of the run"))
     pairs, _ = with_model_categories(model, read_records(data, split))
-    pairs = pairs.take(pairs.has_negative())
     rows = _spread(pairs, SCENES)
     figures = {
         "loss_curve.png": loss_curve(read_history(run / "history.csv"), config.training.margin),
@@ -112,7 +111,8 @@ def _spread(pairs: Pairs, count: int) -> np.ndarray:
     """Rows of different scenes, the categories in turn."""
     scenes: set[int] = set()
     chosen: list[int] = []
-    by_category = [list(np.flatnonzero(pairs.category == index)) for index in range(len(pairs.categories))]
+    usable = pairs.has_negative()
+    by_category = [list(np.flatnonzero(usable & (pairs.category == index))) for index in range(len(pairs.categories))]
     while any(by_category) and len(chosen) < count:
         for rows in by_category:
             row = next((row for row in rows if pairs.scene[row] not in scenes), None)

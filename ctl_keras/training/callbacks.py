@@ -3,6 +3,7 @@
 import csv
 import math
 import os
+import time
 from pathlib import Path
 
 import keras
@@ -25,11 +26,21 @@ def write_history(path: Path, rows: list[dict[str, float]]) -> None:
     os.replace(temporary, path)
 
 
-class Checkpoint(keras.callbacks.Callback):
-    """Saves, after each epoch, the best and the last model, then the history, each atomically.
+def checkpoint_path(run: Path, epoch: int) -> Path:
+    """The checkpoint of an epoch, counted from 0."""
+    return run / "checkpoints" / f"epoch-{epoch + 1:04d}.keras"
 
-    The history comes last: what it lists has its checkpoint. Keras's `ModelCheckpoint` and `CSVLogger` write in place, so a
-    kill can leave half a file.
+
+def best_epoch(rows: list[dict[str, float]], monitor: str) -> int:
+    """The epoch, counted from 0, with the smallest value."""
+    return min(range(len(rows)), key=lambda epoch: rows[epoch][monitor])
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves the model and then the history after each epoch, each atomically, and keeps the best and the last checkpoint.
+
+    The history decides: the epochs that it lists have been, whatever else a kill has left. An epoch whose figures are no
+    numbers is not saved. Keras's `ModelCheckpoint` and `CSVLogger` write in place, so a kill can leave half a file.
 
     Args:
         run: the run folder.
@@ -40,21 +51,26 @@ class Checkpoint(keras.callbacks.Callback):
     def __init__(self, run: Path, monitor: str, rows: list[dict[str, float]]):
         super().__init__()
         self._run, self._monitor, self._rows = run, monitor, list(rows)
+        self._began = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
-        row = {"epoch": epoch, **{name: float(value) for name, value in sorted((logs or {}).items())}}
-        folder = self._run / "checkpoints"
-        folder.mkdir(exist_ok=True)
-        if row[self._monitor] < min((past[self._monitor] for past in self._rows), default=math.inf):
-            self._save(folder / "best.keras")
-        self._save(folder / "last.keras")
-        self._rows.append(row)
-        write_history(self._run / "history.csv", self._rows)
-
-    def _save(self, path: Path) -> None:
+        figures = {name: float(value) for name, value in sorted((logs or {}).items())}
+        if not all(math.isfinite(figures[name]) for name in ("loss", self._monitor)):
+            self.model.stop_training = True
+            return
+        path = checkpoint_path(self._run, epoch)
+        path.parent.mkdir(exist_ok=True)
         temporary = path.with_name(f".tmp-{path.name}")
         self.model.save(temporary)
         os.replace(temporary, path)
+        seconds = round(time.monotonic() - self._began, 1)
+        self._began = time.monotonic()
+        self._rows.append({"epoch": epoch, **figures, "seconds": seconds})
+        write_history(self._run / "history.csv", self._rows)
+        kept = {path, checkpoint_path(self._run, best_epoch(self._rows, self._monitor))}
+        for old in path.parent.glob("epoch-*.keras"):
+            if old not in kept:
+                old.unlink()
 
 
 class Patience(keras.callbacks.Callback):

@@ -4,7 +4,7 @@
 RUN/config.json          the settings
 RUN/run.json             data, versions, seed, command, seconds
 RUN/history.csv          one row an epoch
-RUN/checkpoints/         last.keras (with the optimizer) to resume from, best.keras
+RUN/checkpoints/         the last epoch, with its optimizer, to resume from, and the best
 RUN/logs/                for TensorBoard, if it is installed
 RUN/model.keras          the best epoch's model, when the training ended well
 RUN/calibration.json     the fitted map from distance to probability
@@ -16,7 +16,6 @@ import importlib.util
 import math
 import shutil
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from ctl_keras.metrics.triplet_metrics import ActiveTriplets, NegativeDistance, 
 from ctl_keras.models.complete_the_look import CompleteTheLook
 from ctl_keras.progress import console
 from ctl_keras.training.calibration import fit_calibration
-from ctl_keras.training.callbacks import Checkpoint, Patience, read_history
+from ctl_keras.training.callbacks import Checkpoint, Patience, best_epoch, checkpoint_path, read_history
 
 MONITOR = "val_loss"  # the accuracy of one negative a pair jumps by several points from epoch to epoch
 
@@ -73,15 +72,14 @@ def train(data: str | Path, out: str | Path, config: Config | None = None, resum
     watched = triplets(validation, **shared)
 
     if rows:
-        model = keras.models.load_model(out / "checkpoints" / "last.keras")
+        model = keras.models.load_model(checkpoint_path(out, len(rows) - 1))
     else:
         model = CompleteTheLook(pairs.categories, config.data.image_size, config.model)
         compile_model(model, config)
     if not resume:  # nothing is made before data, settings and weights have turned out to be right
+        write_json(out / "run.json", {"data": str(data), "data_hash": data_hash, "seed": settings.seed})
         write_json(out / "config.json", to_dict(config))
-        write_json(out / "run.json", {"data": str(data), "data_hash": data_hash})
 
-    began = time.time()
     patience = Patience(MONITOR, settings.patience, rows)
     if not patience.used_up:
         with contextlib.redirect_stdout(sys.stderr):  # Keras prints its progress; stdout is for data
@@ -95,7 +93,7 @@ def train(data: str | Path, out: str | Path, config: Config | None = None, resum
                 verbose=1 if sys.stderr.isatty() else 2,
                 callbacks=[Checkpoint(out, MONITOR, rows), patience, keras.callbacks.TerminateOnNaN(), *_tensorboard(out)],
             )
-    return _finish(out, config, validation, began, data_hash)
+    return _finish(out, config, validation)
 
 
 def compile_model(model: CompleteTheLook, config: Config) -> None:
@@ -116,7 +114,7 @@ def load_run(run: str | Path) -> tuple[CompleteTheLook, dict[str, Any]]:
     """
     run = Path(run)
     if not (run / "model.keras").is_file():
-        going = (run / "checkpoints" / "last.keras").is_file()
+        going = (run / "history.csv").is_file()
         hint = "It has not ended: go on with `train --resume`." if going else "Make one with `train`."
         raise InputError(f"{run} holds no trained model. {hint}")
     return keras.models.load_model(run / "model.keras"), read_json(run / "run.json", "The run's record")
@@ -150,34 +148,37 @@ def _tensorboard(out: Path) -> list[keras.callbacks.Callback]:
     return [keras.callbacks.TensorBoard(str(out / "logs"))]
 
 
-def _finish(out: Path, config: Config, validation: Pairs, began: float, data_hash: str) -> dict[str, Any]:
+def _finish(out: Path, config: Config, validation: Pairs) -> dict[str, Any]:
     rows = read_history(out / "history.csv")
-    if not rows or not (out / "checkpoints" / "best.keras").is_file():
+    if not rows:
         raise RuntimeError(
             f"The training ended without one good epoch: the loss is not a number. Lower training.learning_rate "
             f"({config.training.learning_rate:g}) and begin a new run."
         )
-    best = min(rows, key=lambda row: row[MONITOR])
-    model = keras.models.load_model(out / "checkpoints" / "best.keras")
-    calibration = fit_calibration(model, validation, config.training.batch_size)
+    epoch = best_epoch(rows, MONITOR)
+    best = rows[epoch]
+    checkpoint = checkpoint_path(out, epoch)
+    calibration = fit_calibration(keras.models.load_model(checkpoint), validation, config.training.batch_size)
     write_json(out / "calibration.json", to_dict(calibration))
-    temporary = out / ".tmp-model.keras"
-    shutil.copyfile(out / "checkpoints" / "best.keras", temporary)
-    temporary.replace(out / "model.keras")
-    run = read_json(out / "run.json", "The run's record")
-    run |= {
-        "data_hash": data_hash,
+    patience_is_used_up = Patience(MONITOR, config.training.patience, rows).used_up
+    record = read_json(out / "run.json", "The run's record") | {
         "command": sys.argv,
         "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
-        "seed": config.training.seed,
         "epochs": len(rows),
-        "best": {"epoch": rows.index(best) + 1, **{name: best[name] for name in best if name != "epoch"}},
-        "seconds": round(run.get("seconds", 0) + time.time() - began, 1),
+        "diverged": len(rows) < config.training.epochs and not patience_is_used_up,
+        "best": {"epoch": epoch + 1, **{name: best[name] for name in best if name not in ("epoch", "seconds")}},
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
     }
-    write_json(out / "run.json", run)
+    write_json(out / "run.json", record)
+    # last of all: a run with a model is a run that has ended
+    temporary = out / ".tmp-model.keras"
+    shutil.copyfile(checkpoint, temporary)
+    temporary.replace(out / "model.keras")
+    if record["diverged"]:
+        console.print(f"[yellow]The loss was not a number after epoch {len(rows)}.[/] Lower training.learning_rate.")
     if abs(best["loss"] - config.training.margin) < 1e-3 and best["active_triplets"] > 0.99:
         console.print(
-            "[yellow]All distances are equal: the model has collapsed.[/] Lower training.learning_rate, or begin with "
-            "pretrained weights (model.weights)."
+            "[yellow]The loss stayed at the margin:[/] all distances are nearly equal (a collapse), or nothing was learned "
+            "yet. Train longer, change training.learning_rate, or begin with pretrained weights (model.weights)."
         )
-    return run
+    return record

@@ -71,7 +71,7 @@ def test_every_bad_row_is_left_out_with_its_line_and_reason(folder, photo):
         pair("s1", "nocategory"),
         pair("s1", "p1", (0.5, 0.1, 0.2, 0.4)),
         pair("s1", "p1", (0, 0, 2, 1)),
-        pair("s1", "p1", (0.05, 0.05, 0.95, 0.95)),
+        pair("s1", "p2", (0.05, 0.05, 0.95, 0.95)),
         pair("gone", "p1"),
         pair("s1", "empty"),
         pair("s1", "text"),
@@ -124,6 +124,34 @@ def test_other_suffixes_and_signature_folders(folder, photo):
     photo.save(nested / "abcdef01.jpg")
     write(folder, [pair("abcdef01", "p1"), pair("s2", "p2")], {"p1": SHOES, "p2": HATS})
     assert len(read(folder)) == 2
+
+
+def test_a_product_with_two_boxes_is_cut_out_whole(folder):
+    write(folder, [pair("s1", "p1", (0.1, 0.8, 0.2, 0.9)), pair("s1", "p1", (0.7, 0.6, 0.9, 0.85))], {"p1": SHOES})
+    pairs = read(folder)
+    np.testing.assert_allclose(pairs.window, [[0, 0, 1, 0.6]])
+    assert reasons(pairs) == [(2, "the same pair again")]
+
+
+def test_a_pair_that_is_left_out_is_no_negative_either(folder):
+    whole = (0.05, 0.05, 0.95, 0.95)
+    write(folder, [pair("s1", "p1"), pair("s1", "p2", whole), pair("s2", "p2")], {"p1": SHOES, "p2": SHOES})
+    pairs = read(folder)
+    assert len(pairs) == 2
+    ids = pairs.images.ids
+    assert [(ids[scene], ids[product]) for scene, product in pairs.other_positives] == [("s1", "p2")]
+    assert pairs.has_negative().tolist() == [False, True]
+    ctl.prepare(folder / "fashion.json", folder / "fashion-cat.json", folder / "images", folder / "out", fractions=(1, 0, 0))
+    assert ctl.read_records(folder / "out", "train").has_negative().tolist() == [False, True]
+
+
+def test_a_damaged_webp_is_a_reject(folder, photo):
+    photo.save(folder / "images" / "p2.webp")
+    data = (folder / "images" / "p2.webp").read_bytes()
+    (folder / "images" / "p2.webp").write_bytes(data[: len(data) // 2])
+    (folder / "images" / "p2.jpg").unlink()
+    pairs = read(folder)
+    assert [line for line, _ in reasons(pairs)] == [2]
 
 
 def test_min_strip(folder):

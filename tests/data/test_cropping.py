@@ -59,6 +59,8 @@ def test_a_good_box_has_no_problem(box):
         ([True, 0.2, 0.3, 0.4], "not four numbers"),
         ([-0.1, 0.2, 0.3, 0.4], "outside 0..1"),
         ([10, 20, 30, 40], "outside 0..1"),
+        ([0.1, 0.2, 10**400, 0.4], "outside 0..1"),
+        ([0.1, 0.2, float("inf"), 0.4], "outside 0..1"),
         ([0.3, 0.2, 0.1, 0.4], "inverted or empty"),
         ([0.1, 0.4, 0.3, 0.4], "inverted or empty"),
     ],

@@ -1,4 +1,5 @@
 import hashlib
+import io
 import json
 
 import numpy as np
@@ -72,6 +73,13 @@ def test_huge_pictures_are_stored_smaller(drawn, tmp_path):
     pairs = ctl.read_records(tmp_path / "out", "train")
     row = pairs.images.ids.tolist().index(line["scene"])
     assert tf.image.extract_jpeg_shape(pairs.images.load(row)).numpy().tolist() == [768, 1024, 3]
+
+
+def test_a_long_banner_is_not_made_too_flat_to_decode():
+    banner = Image.new("RGB", (3000, 10), "teal")
+    buffer = io.BytesIO()
+    banner.save(buffer, "JPEG")
+    assert records_module._within(buffer.getvalue(), 1024) == buffer.getvalue()
 
 
 def test_nothing_stays_when_prepare_fails(drawn, tmp_path, monkeypatch):

@@ -125,6 +125,11 @@ def test_mixed_precision(policy, batch):
         keras.mixed_precision.set_global_policy("float32")
 
 
+def test_more_regions_than_the_map_has():
+    with pytest.raises(ctl.InputError, match=r"`model.regions` asks for \(9, 9\) regions of a local map of \(8, 8\)"):
+        build(regions=(9, 9))
+
+
 def test_errors():
     with pytest.raises(ctl.InputError, match="`categories` must be one or more different names"):
         ctl.CompleteTheLook([])

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 import ctl_keras as ctl
 from ctl_keras.config import to_dict
-from ctl_keras.training.callbacks import Patience, read_history
+from ctl_keras.training.callbacks import Checkpoint, Patience, read_history
 
 
 def history(run):
@@ -31,7 +32,7 @@ def test_run_folder(run, records, config):
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["0.0", "1.0"] or [row["epoch"] for row in rows] == ["0", "1"]
     metrics = {"loss", "triplet_accuracy", "active_triplets", "positive_distance", "negative_distance"}
-    assert set(rows[0]) == {"epoch", *metrics, *(f"val_{name}" for name in metrics)}
+    assert set(rows[0]) == {"epoch", "seconds", *metrics, *(f"val_{name}" for name in metrics)}
     record = json.loads((run / "run.json").read_text())
     assert record["data_hash"] == json.loads((records / "manifest.json").read_text())["hash"]
     assert record["versions"]["keras"] == keras.__version__
@@ -147,3 +148,33 @@ def test_errors(run, records, config, tmp_path, drawn):
 def test_a_run_without_one_good_epoch_says_so(records, config, tmp_path):
     with pytest.raises(RuntimeError, match="The training ended without one good epoch: .* Lower training.learning_rate"):
         ctl.train(records, tmp_path / "run", replace(config, learning_rate=float("1e38"), epochs=1))
+
+
+def test_an_epoch_that_diverges_is_not_saved(tmp_path):
+    class Model:
+        stop_training = False
+
+        def save(self, path):
+            path.write_text("weights")
+
+    callback = Checkpoint(tmp_path, "val_loss", [])
+    callback.set_model(Model())
+    for epoch, loss in enumerate([0.3, 0.1, 0.2, float("nan")]):
+        callback.on_epoch_end(epoch, {"loss": loss, "val_loss": loss})
+    assert callback.model.stop_training
+    assert [row["val_loss"] for row in history(tmp_path)] == [0.3, 0.1, 0.2]
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["epoch-0002.keras", "epoch-0003.keras"]
+
+
+def test_a_checkpoint_that_is_ahead_of_the_history_does_not_count(records, config, run, tmp_path):
+    """A kill between the checkpoint and the history: the epoch is run again from the one before."""
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    lines = (copy / "history.csv").read_text().splitlines(keepends=True)
+    (copy / "history.csv").write_text("".join(lines[:2]))
+    first = copy / "checkpoints" / "epoch-0001.keras"
+    if not first.exists():  # the second epoch was the better one
+        shutil.copy(copy / "checkpoints" / "epoch-0002.keras", first)
+    (copy / "checkpoints" / "epoch-0002.keras").write_text("half a file")
+    assert ctl.train(records, copy, resume=True)["epochs"] == 2
+    assert len(history(copy)) == 2
