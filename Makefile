@@ -28,7 +28,7 @@ lint: install
 
 # With DATA=DIR the main job runs on a Shop-The-Look folder with the package's own defaults; without, on drawn data with
 # small pictures and random weights, which need no download. ARGS="--set …" goes to `train` and wins.
-DRAWN_ARGS := --set model.weights=none --set data.image_size=64 --set training.epochs=12
+DRAWN_ARGS := --set model.weights=none --set data.image_size=64 --set training.epochs=10 --set training.learning_rate=0.0006
 SOURCE := $(if $(DATA),$(DATA),$(OUT)/data)
 
 define A_TEST_PAIR
