@@ -18,7 +18,7 @@ from ctl_keras.data.images import decode_image, resize_image
 from ctl_keras.export.servable import decode_rows
 
 SIZE, BATCH = 224, 32
-LEAST = 0.8  # of plain decoding's speed
+MOST = 0.05  # of a backbone pass: decoding must not be what a server waits for
 
 
 def photos(count: int) -> list[bytes]:
@@ -57,8 +57,8 @@ def main() -> None:
                 seconds[name].append(time.perf_counter() - began)
     best = {name: float(np.median(values)) for name, values in seconds.items()}
     figures = {
-        "tolerant decoding, speed against plain": ratio(best["plain"] / best["tolerant"], LEAST),
-        "tolerant decoding, share of a ResNet50 pass": ratio(best["tolerant"] / best["backbone"], None),
+        "tolerant decoding, speed against plain": ratio(best["plain"] / best["tolerant"], None),
+        "tolerant decoding, share of a ResNet50 pass": ratio(best["tolerant"] / best["backbone"], MOST),
     }
     for name, figure in figures.items():
         print(f"{name:48} {figure['value']:6.3f}   target {figure['target']}   met {figure['met']}")
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def ratio(value: float, target: float | None) -> dict:
-    return {"value": round(value, 4), "unit": "ratio", "target": target, "met": None if target is None else value >= target}
+    return {"value": round(value, 4), "unit": "ratio", "target": target, "met": None if target is None else value <= target}
 
 
 if __name__ == "__main__":

@@ -110,8 +110,9 @@ def _garment(category: int, style: _Style, random: np.random.Generator) -> Image
     hue = style.hues[category] + random.normal(0, 0.015)
     lightness, saturation = random.uniform(0.36, 0.5), random.uniform(0.6, 0.95)
     fill = Image.new("RGB", (size, size), _colour(hue, lightness, saturation))
-    pen, second = ImageDraw.Draw(fill), _colour(hue, min(0.92, lightness + 0.38), saturation)
-    step = int(random.integers(22, 32))
+    # scale and contrast of a pattern differ within a style, so that bare likeness of texture says little
+    pen, second = ImageDraw.Draw(fill), _colour(hue, min(0.92, lightness + random.uniform(0.15, 0.42)), saturation)
+    step = int(random.integers(16, 44))
     if style.pattern in ("stripes", "checks"):
         for start in range(0, size, step):
             pen.rectangle((0, start, size, start + step // 3), fill=second)
