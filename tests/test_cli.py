@@ -100,12 +100,20 @@ def test_unknown_options_exit_2():
 
 def test_ctrl_c_says_how_to_go_on(tmp_path):
     process = subprocess.Popen(
-        [str(COMMAND), "synthesize", str(tmp_path / "data"), "--scenes", "100000"], stderr=subprocess.PIPE, text=True
+        [str(COMMAND), "synthesize", str(tmp_path / "data"), "--scenes", "20000"],
+        stderr=subprocess.PIPE,
+        text=True,
+        # tests that run in the background inherit that Ctrl-C is ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    while not list(tmp_path.iterdir()):
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    said = process.communicate()[1]
+    try:
+        said = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
     assert process.returncode == 1
     assert said.strip().splitlines() == ["ctl-keras: Interrupted. A training goes on with `ctl-keras train --resume`."]
     assert list(tmp_path.iterdir()) == []
