@@ -2,11 +2,12 @@
 
 import csv
 import math
-import os
 import time
 from pathlib import Path
 
 import keras
+
+from ctl_keras.files import new_file
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
@@ -18,12 +19,10 @@ def read_history(path: Path) -> list[dict[str, float]]:
 
 
 def write_history(path: Path, rows: list[dict[str, float]]) -> None:
-    temporary = path.with_name(f".tmp-{path.name}")
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
+    with new_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(temporary, path)
 
 
 def checkpoint_path(run: Path, epoch: int) -> Path:
@@ -60,9 +59,8 @@ class Checkpoint(keras.callbacks.Callback):
             return
         path = checkpoint_path(self._run, epoch)
         path.parent.mkdir(exist_ok=True)
-        temporary = path.with_name(f".tmp-{path.name}")
-        self.model.save(temporary)
-        os.replace(temporary, path)
+        with new_file(path) as temporary:
+            self.model.save(temporary)
         seconds = round(time.monotonic() - self._began, 1)
         self._began = time.monotonic()
         self._rows.append({"epoch": epoch, **figures, "seconds": seconds})

@@ -27,7 +27,7 @@ from ctl_keras.data.pairs import Pairs
 from ctl_keras.data.records import read_manifest, read_records
 from ctl_keras.data.triplets import triplets
 from ctl_keras.errors import InputError
-from ctl_keras.files import read_json, write_json
+from ctl_keras.files import new_file, read_json, write_json
 from ctl_keras.losses.triplet_loss import TripletLoss
 from ctl_keras.metrics.triplet_metrics import ActiveTriplets, NegativeDistance, PositiveDistance, TripletAccuracy
 from ctl_keras.models.complete_the_look import CompleteTheLook
@@ -171,9 +171,8 @@ def _finish(out: Path, config: Config, validation: Pairs) -> dict[str, Any]:
     }
     write_json(out / "run.json", record)
     # last of all: a run with a model is a run that has ended
-    temporary = out / ".tmp-model.keras"
-    shutil.copyfile(checkpoint, temporary)
-    temporary.replace(out / "model.keras")
+    with new_file(out / "model.keras") as temporary:
+        shutil.copyfile(checkpoint, temporary)
     if record["diverged"]:
         console.print(f"[yellow]The loss was not a number after epoch {len(rows)}.[/] Lower training.learning_rate.")
     if abs(best["loss"] - config.training.margin) < 1e-3 and best["active_triplets"] > 0.99:
