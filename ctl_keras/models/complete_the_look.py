@@ -2,27 +2,15 @@
 
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 
 from ctl_keras.config import ModelConfig, from_dict, to_dict
 from ctl_keras.errors import InputError
-from ctl_keras.layers.category_attention import CategoryAttention
 from ctl_keras.layers.hybrid_distance import HybridDistance
-from ctl_keras.layers.region_cropping import RegionCropping
-from ctl_keras.layers.scene_query import SceneQuery
-from ctl_keras.layers.style_projection import StyleProjection
-from ctl_keras.layers.uniform_attention import UniformAttention
 from ctl_keras.models.backbone import Backbone
-
-IMAGE_CROPS = (3, 3)
-
-
-class _Scene(NamedTuple):
-    embedding: Any
-    regions: Any
-    attention_regions: Any
+from ctl_keras.models.parts import Parts
 
 
 @keras.saving.register_keras_serializable(package="ctl_keras")
@@ -81,12 +69,12 @@ class CompleteTheLook(keras.Model):
         settings.pop("dtype", None)
         base = to_dict(config or ModelConfig())
         config = from_dict(ModelConfig, {**base, **settings}, prefix="model.")
-        parts = _Parts(config, len(categories), image_size, load_weights)
+        parts = Parts(config, len(categories), image_size, load_weights)
 
         shape = (image_size, image_size, 3)
         images = {role: keras.Input(shape, name=role) for role in ("scene", "positive", "negative")}
         category = keras.Input((), dtype="int32", name="category")
-        scene, products = parts.embed(images["scene"], [images["positive"], images["negative"]])
+        scene, products = parts.embed(parts.features(images["scene"], [images["positive"], images["negative"]]))
         distances = parts.distances(scene, category, products)
         super().__init__(
             inputs={**images, "category": category}, outputs=distances["hybrid_distance"], name=name, trainable=trainable
@@ -139,100 +127,3 @@ class CompleteTheLook(keras.Model):
         settings = from_dict(ModelConfig, config.pop("config"), prefix="model.")
         # the saved weights follow: neither download nor look for a file that is long gone
         return cls(**config, config=settings, load_weights=False)
-
-
-class _Parts:
-    """The layers of the model, and how they are wired; the model and its two towers share them."""
-
-    def __init__(self, config: ModelConfig, categories: int, image_size: int, load_weights: bool):
-        self.config = config
-        pretrained = config.weights != "none"
-        self.backbone = Backbone(
-            config.backbone,
-            image_size,
-            config.global_tap,
-            config.local_tap,
-            inference=pretrained or not config.train_backbone,
-            weights=config.weights if load_weights else "none",
-            name="backbone",
-        )
-        self.backbone.trainable = config.train_backbone
-        from_map = config.region_source == "map"
-        self.grid = tuple(config.regions or (self.backbone.map_size if from_map else IMAGE_CROPS))
-        if from_map and any(cells > size for cells, size in zip(self.grid, self.backbone.map_size, strict=True)):
-            raise InputError(
-                f"`model.regions` asks for {self.grid} regions of a local map of {self.backbone.map_size}. Take fewer, a finer "
-                f"`model.local_tap` than {self.backbone.local_tap}, or a larger `data.image_size` than {image_size}."
-            )
-        self.crop = RegionCropping(self.grid, None if from_map else image_size, name="regions")
-
-        def projection(name: str) -> StyleProjection:
-            return StyleProjection(config.dim, config.hidden, config.dropout, name=name)
-
-        self.project = projection("style")
-        self.project_regions = projection("region_style")
-        self.uniform = UniformAttention(name="attention" if config.attention == "uniform" else "uniform_attention")
-        if config.attention != "uniform":
-            self.project_attention = projection("attention_style")
-            self.attention = CategoryAttention(
-                categories if config.attention == "category" else None, config.temperature, name="attention"
-            )
-        self.distance = HybridDistance(config.distance, config.squared, name="distance")
-        self.query = SceneQuery(config.distance, name="query")
-        if config.distance == "global":  # computed all the same, but nothing that could be learned depends on them
-            self.project_regions.trainable = False
-            if config.attention != "uniform":
-                self.project_attention.trainable = self.attention.trainable = False
-
-    def embed(self, scene: Any, products: list[Any]) -> tuple[_Scene, Any]:
-        """Scene parts, and product embeddings `[batch, products, dim]`, from one pass of all images of the batch."""
-        stack = [keras.layers.Reshape((1, *image.shape[1:]))(image) for image in (scene, *products)]
-        images = len(stack)
-        if self.config.region_source == "image":
-            stack.append(self.crop(scene))
-        pooled, local = self.backbone(keras.layers.Concatenate(axis=1, name="images")(stack) if stack[1:] else stack[0])
-        embeddings = self.project(pooled[:, :images])
-        if self.config.region_source == "image":
-            rows, columns, channels = local.shape[2:]
-            local = keras.layers.AveragePooling3D((1, rows, columns))(local[:, images:])
-            regions = keras.layers.Reshape((self.grid[0] * self.grid[1], channels))(local)
-        else:
-            regions = self.crop(local[:, 0])
-        attention_regions = None if self.config.attention == "uniform" else self.project_attention(regions)
-        return _Scene(embeddings[:, 0], self.project_regions(regions), attention_regions), embeddings[:, 1:]
-
-    def distances(self, scene: _Scene, category: Any, products: Any) -> dict[str, Any]:
-        if self.config.attention == "uniform":
-            attention = self.uniform(scene.regions)
-        else:
-            attention = self.attention(scene.attention_regions, category if self.config.attention == "category" else products)
-        return self.distance(scene.embedding, scene.regions, attention, products)
-
-    def score(self, scene: dict[str, Any], products: Any) -> dict[str, Any]:
-        if self.config.attention == "product":
-            attention = self.attention(scene["attention_embeddings"], products)
-        else:
-            attention = keras.layers.Flatten()(scene["attention"])
-        return self.distance(scene["global_embedding"], scene["region_embeddings"], attention, products)
-
-    def scene_tower(self, shape: tuple[int, ...]) -> keras.Model:
-        image, category = keras.Input(shape, name="scene"), keras.Input((), dtype="int32", name="category")
-        scene, _ = self.embed(image, [])
-        if self.config.attention == "category":
-            attention = self.attention(scene.attention_regions, category)
-        else:
-            attention = self.uniform(scene.regions)
-        outputs = {
-            "query": self.query(scene.embedding, scene.regions, attention),
-            "global_embedding": scene.embedding,
-            "region_embeddings": scene.regions,
-            "attention": keras.layers.Reshape(self.grid, dtype="float32")(attention),
-        }
-        if scene.attention_regions is not None:
-            outputs["attention_embeddings"] = scene.attention_regions
-        return keras.Model({"scene": image, "category": category}, outputs, name="scene_tower")
-
-    def product_tower(self, shape: tuple[int, ...]) -> keras.Model:
-        image = keras.Input(shape, name="product")
-        pooled, _ = self.backbone(image)
-        return keras.Model(image, self.project(pooled), name="product_tower")
