@@ -84,15 +84,16 @@ def train(
     config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="A setting, such as training.epochs=3.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last complete epoch.")] = False,
+    strategy: Annotated[str, typer.Option(help="none, mirrored or multi-worker (TF_CONFIG).")] = "none",
     as_json: AsJson = False,
 ) -> None:
     """Fit a model: a run folder with settings, history, checkpoints and logs."""
-    from ctl_keras.config import load_config
+    from ctl_keras.settings import load_config
     from ctl_keras.training.run import describe
     from ctl_keras.training.run import train as fit
 
     given = load_config(config, settings or ()) if config or settings or not resume else None
-    record = fit(data, out, given, resume)
+    record = fit(data, out, given, resume, strategy)
     _show(record, as_json, describe(record, out))
 
 

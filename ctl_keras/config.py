@@ -3,25 +3,22 @@
 import dataclasses
 import difflib
 import json
-import sys
 import types
 import typing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ctl_keras.errors import InputError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 T = typing.TypeVar("T")
 
 ATTENTIONS = ("category", "product", "uniform")
 DISTANCES = ("hybrid", "global", "local")
 REGION_SOURCES = ("map", "image")
+MINERS = ("all", "semi_hard", "hard")
+REDUCERS = ("mean", "mean_of_active")
+SCHEDULES = ("constant", "cosine")
+PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 
 
 @dataclass(frozen=True)
@@ -91,15 +88,42 @@ class DataConfig:
 
     Attributes:
         image_size: int. Height and width in pixels that every picture is resized to. Defaults to 224.
-        augment: bool. Whether training triplets are cropped (resized to 256/224 of the size first) and mirrored at random.
+        augment: bool. Whether training pictures are cropped (resized to 256/224 of the size first) and mirrored at random.
             Validation and test never are. Defaults to True.
+        feature_cache: str or None. Folder for the features of a frozen backbone: they are computed once, and training reads
+            them in place of pictures. Defaults to None: pictures.
+        views: int. Cached variants of each training picture: 1 for the picture itself, 2 with its mirror image, more with
+            random crops. Defaults to 2. Only with `feature_cache` and `augment`.
     """
 
     image_size: int = 224
     augment: bool = True
+    feature_cache: str | None = None
+    views: int = 2
 
     def __post_init__(self) -> None:
         require_positive("data.image_size", self.image_size)
+        require_positive("data.views", self.views)
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """A stage of fine-tuning, after the epochs before it.
+
+    Attributes:
+        epochs: int.
+        learning_rate: float.
+        unfreeze: str. The backbone's layers from the first one whose name begins with this are trained, such as
+            `"conv5"` or `"conv4_block6"` of a ResNet50; `"all"` trains all of them. Their BatchNorm stays in inference mode.
+    """
+
+    epochs: int
+    learning_rate: float
+    unfreeze: str
+
+    def __post_init__(self) -> None:
+        require_positive("training.stages.epochs", self.epochs)
+        require_positive("training.stages.learning_rate", self.learning_rate)
 
 
 @dataclass(frozen=True)
@@ -108,27 +132,81 @@ class TrainingConfig:
 
     Attributes:
         epochs: int. The largest number of passes over the training pairs. Defaults to 10.
-        batch_size: int. Triplets a step. Defaults to 32.
-        learning_rate: float. Of Adam. Defaults to 0.0003.
+        steps_per_epoch: int or None. Steps between two validations and checkpoints. Defaults to None: one pass over the pairs.
+        batch_size: int. Triplets, or pairs, a step, of all devices together. Defaults to 32.
+        optimizer: str. Name of a `keras.optimizers` class, or `"tfa:NAME"` of TensorFlow Addons (addons stack). Defaults to
+            `"Adam"`.
+        learning_rate: float. Defaults to 0.0003.
+        schedule: `"constant"` or `"cosine"`, which falls to zero over the stage. Defaults to `"constant"`.
+        warmup_steps: int. Steps in which the rate rises from zero, in each stage. Defaults to 0.
+        weight_decay: float. Decoupled, not on biases and norms. Defaults to 0.
+        ema: float. Momentum of an exponential moving average of the weights, which validation and the final model take; 0
+            for none. Defaults to 0.
+        accumulate: int. Steps whose gradients are averaged to one update (Keras 3). Defaults to 1.
+        precision: `"float32"`, `"mixed_float16"` or `"mixed_bfloat16"`. Defaults to `"float32"`.
+        steps_per_execution: int. Steps a call of the compiled function. Defaults to 1.
+        deterministic: bool. TensorFlow's op determinism: the same settings give the same weights, bit by bit, at some cost
+            in speed. Defaults to False.
+        in_batch: bool. Train with the other products of the batch as negatives, in place of explicit triplets. Defaults to
+            False.
+        group: int. In-batch: pairs of one category that stay together in a batch. Defaults to 8.
+        memory: int. In-batch: product embeddings of former batches that are negatives too. Defaults to 0.
+        gather: bool. In-batch: with several devices, the products of all are negatives. Defaults to False.
+        miner: `"all"`, `"semi_hard"` or `"hard"`, see `TripletLoss`. Defaults to `"all"`.
+        reducer: `"mean"` or `"mean_of_active"`, see `TripletLoss`. Defaults to `"mean"`.
+        soft_margin: bool. See `TripletLoss`. Defaults to False.
         margin: float. Of the triplet loss. Defaults to 0.2.
-        patience: int. Epochs without a lower validation loss after which training stops; 0 never stops early.
-            Defaults to 5.
+        stages: stages of fine-tuning after `epochs`, see `StageConfig`. Defaults to none.
+        patience: int. Epochs without a lower validation loss after which a stage stops; 0 never stops early. Defaults to 5.
         seed: int. Of the initialisation, the negatives, the order and the augmentation. Defaults to 0.
     """
 
     epochs: int = 10
+    steps_per_epoch: int | None = None
     batch_size: int = 32
+    optimizer: str = "Adam"
     learning_rate: float = 3e-4
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    ema: float = 0.0
+    accumulate: int = 1
+    precision: str = "float32"
+    steps_per_execution: int = 1
+    deterministic: bool = False
+    in_batch: bool = False
+    group: int = 8
+    memory: int = 0
+    gather: bool = False
+    miner: str = "all"
+    reducer: str = "mean"
+    soft_margin: bool = False
     margin: float = 0.2
+    stages: tuple[StageConfig, ...] = ()
     patience: int = 5
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "learning_rate", "margin"):
+        positive = ("epochs", "batch_size", "learning_rate", "accumulate", "steps_per_execution", "margin")
+        for name in (*positive, *(["steps_per_epoch"] if self.steps_per_epoch is not None else [])):
             require_positive(f"training.{name}", getattr(self, name))
+        for name in ("warmup_steps", "weight_decay", "memory", "patience"):
+            if getattr(self, name) < 0:
+                raise InputError(f"`training.{name}` must not be negative. Received: {getattr(self, name)!r}")
+        if not 0 <= self.ema < 1:
+            raise InputError(f"`training.ema` must be at least 0 and below 1. Received: {self.ema!r}")
+        require_choice("training.schedule", self.schedule, SCHEDULES)
+        require_choice("training.precision", self.precision, PRECISIONS)
+        require_choice("training.miner", self.miner, MINERS)
+        require_choice("training.reducer", self.reducer, REDUCERS)
         require_seed(self.seed)
-        if self.patience < 0:
-            raise InputError(f"`training.patience` must not be negative. Received: {self.patience!r}")
+        if not self.in_batch and (self.memory or self.gather):
+            raise InputError("`training.memory` and `training.gather` need `training.in_batch=true`: triplets bring their own.")
+        if self.in_batch and (self.group < 2 or self.batch_size % self.group):
+            raise InputError(
+                "`training.group` must be at least 2 and divide `training.batch_size`. Received: "
+                f"group={self.group}, batch_size={self.batch_size}"
+            )
 
 
 @dataclass(frozen=True)
@@ -138,6 +216,13 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        if self.data.feature_cache is not None and self.model.train_backbone:
+            raise InputError(
+                "`data.feature_cache` needs a frozen backbone: set `model.train_backbone=false`. Later `training.stages` can "
+                "train it."
+            )
 
 
 def require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -184,6 +269,9 @@ def from_dict(cls: type[T], values: dict[str, Any], prefix: str = "") -> T:
             hint = f"Did you mean `{prefix}{near[0]}`?" if near else f"Known: {', '.join(hints)}"
             raise InputError(f"There is no setting `{prefix}{name}`. {hint}")
         known[name] = _coerce(f"{prefix}{name}", value, hints[name])
+    needed = {item.name for item in dataclasses.fields(cls) if item.default is item.default_factory is dataclasses.MISSING}  # type: ignore[arg-type]
+    if missing := sorted(needed - set(known)):
+        raise InputError(f"The settings {', '.join(f'`{prefix}{name}`' for name in missing)} are missing.")
     return cls(**known)
 
 
@@ -196,6 +284,11 @@ def _coerce(name: str, value: Any, hint: Any) -> Any:
             return None
         hint = typing.get_args(hint)[0]
     if typing.get_origin(hint) is tuple:
+        item_hint = typing.get_args(hint)[0]
+        if dataclasses.is_dataclass(item_hint):
+            if not isinstance(value, list | tuple):
+                raise InputError(f"`{name}` must be a list of tables of settings. Received: {value!r}")
+            return tuple(from_dict(typing.cast(type, item_hint), item, prefix=f"{name}.") for item in value)
         if isinstance(value, list | tuple) and all(type(item) is int for item in value):
             return tuple(value)
         raise InputError(f"`{name}` must be a list of whole numbers such as [7, 7]. Received: {value!r}")
@@ -206,41 +299,3 @@ def _coerce(name: str, value: Any, hint: Any) -> Any:
     if type(value) is not hint:
         raise InputError(f"`{name}` must be of type {hint.__name__}. Received: {value!r}")
     return value
-
-
-def load_config(path: str | Path | None = None, overrides: typing.Sequence[str] = ()) -> Config:
-    """Reads settings from a TOML file and `section.field=value` overrides, which win.
-
-    Args:
-        path: a TOML file with tables `[model]`, `[data]`, `[training]`, or None for the defaults.
-        overrides: strings such as `"training.epochs=3"`. The value is read as JSON, else as text.
-
-    Raises:
-        InputError: the file is missing or not TOML, or a setting is unknown or of the wrong type.
-    """
-    values = _read_toml(Path(path)) if path is not None else {}
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        section, dot, name = key.strip().partition(".")
-        if not equals or not dot:
-            raise InputError(f"A setting is written section.field=value, such as training.epochs=3. Received: {override!r}")
-        try:
-            value = json.loads(text)
-        except json.JSONDecodeError:
-            value = text
-        table = values.setdefault(section, {})
-        if not isinstance(table, dict):
-            raise InputError(f"`{section}` must be a table of settings. Received: {table!r}")
-        table[name] = value
-    return from_dict(Config, values)
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"The settings file {path} does not exist.") from None
-    except OSError as error:
-        raise InputError(f"The settings file {path} cannot be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"The settings file {path} is not TOML: {error}") from None

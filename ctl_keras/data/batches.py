@@ -1,14 +1,21 @@
 """Batches of pictures for inference, in order and without augmentation."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
-from ctl_keras.data.images import cut_window, decode_image, resize_image
+from ctl_keras.data.images import augmented, cut_window, decode_image, resize_image
 from ctl_keras.data.pairs import Images
 
 
 def image_batches(
-    images: Images, rows: np.ndarray, windows: np.ndarray | None = None, batch_size: int = 32, image_size: int = 224
+    images: Images,
+    rows: np.ndarray,
+    windows: np.ndarray | None = None,
+    batch_size: int = 32,
+    image_size: int = 224,
+    crop_seed: Sequence[int] | None = None,
 ) -> tf.data.Dataset:
     """Pictures as the model takes them.
 
@@ -18,15 +25,18 @@ def image_batches(
         windows: float32 array `[n, 4]`, the part of each to keep; the whole picture by default.
         batch_size: int. Defaults to 32.
         image_size: int, pixels. Defaults to 224.
+        crop_seed: ints. Crop and mirror each picture at random, as `augmented` does. Defaults to None: don't.
 
     Returns:
         Batches float32 `[batch, image_size, image_size, 3]`, RGB 0..255, in the order of `rows`.
     """
 
-    def load(row: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
+    def load(row: tf.Tensor, window: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
         image = decode_image(images.read(row))
-        return resize_image(image if windows is None else cut_window(image, window), image_size)
+        image = image if windows is None else cut_window(image, window)
+        return resize_image(image, image_size) if crop_seed is None else augmented(image, image_size, seeds)
 
     kept = np.zeros((len(rows), 4), np.float32) if windows is None else windows
-    dataset = tf.data.Dataset.from_tensor_slices((np.asarray(rows, np.int64), kept))
+    seeds = np.random.default_rng(crop_seed).integers(2**31, size=(len(rows), 2))
+    dataset = tf.data.Dataset.from_tensor_slices((np.asarray(rows, np.int64), kept, seeds))
     return dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)

@@ -10,6 +10,7 @@ from ctl_keras.errors import InputError
 
 MAX_PIXELS = 64_000_000  # a 100 KB PNG can hold 900 megapixels; decoding it would take a server down
 MIN_SIDE = 8
+CROP_FROM = 256 / 224  # the usual ImageNet augmentation: resize to 256, crop 224 (method notes)
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 _JPEG, _PNG, _GIF, _BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM"
@@ -114,6 +115,22 @@ def resize_image(image: tf.Tensor, size: int) -> tf.Tensor:
     """
     image = tf.image.resize(image, [size, size], antialias=True)
     return tf.ensure_shape(tf.clip_by_value(image, 0.0, 255.0), [size, size, 3])
+
+
+def augmented(image: tf.Tensor, size: int, seeds: tf.Tensor) -> tf.Tensor:
+    """A random crop, mirrored at random.
+
+    Args:
+        image: uint8 `[height, width, 3]`.
+        size: int, pixels.
+        seeds: int64 `[2]`; the same seeds give the same picture.
+
+    Returns:
+        float32 `[size, size, 3]`, RGB 0..255.
+    """
+    image = resize_image(image, round(size * CROP_FROM))
+    image = tf.image.stateless_random_crop(image, [size, size, 3], seeds)
+    return tf.image.stateless_random_flip_left_right(image, seeds[::-1])
 
 
 def read_image_bytes(path: str | Path) -> bytes:

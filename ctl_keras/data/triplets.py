@@ -1,17 +1,12 @@
-"""tf.data triplets: scene, positive, negative of the same category."""
-
-import itertools
-import warnings
+"""The datasets that a model is fitted to: explicit triplets, or pairs whose batch holds the negatives."""
 
 import numpy as np
 import tensorflow as tf
 
-from ctl_keras.data.images import cut_window, decode_image, resize_image
 from ctl_keras.data.pairs import Pairs
+from ctl_keras.data.sampling import GroupSampler, TripletSampler
+from ctl_keras.data.stream import PictureSource, Source, stream
 from ctl_keras.errors import InputError
-
-CROP_FROM = 256 / 224  # the usual ImageNet augmentation: resize to 256, crop 224 (method notes)
-_ATTEMPTS = 16
 
 
 def triplets(
@@ -21,9 +16,11 @@ def triplets(
     training: bool | None = None,
     augment: bool | None = None,
     seed: int = 0,
-    first_epoch: int | None = None,
+    first_step: int | None = None,
+    drop_remainder: bool = False,
+    source: Source | None = None,
 ) -> tf.data.Dataset:
-    """A dataset of triplets for `fit` and `evaluate`.
+    """A dataset of triplets for `fit` and `evaluate`: the paper's way.
 
     Each pair is the anchor of one triplet: its scene without the product, its product, and a random product of the same
     category that is no positive of the scene. Pairs whose category has no such product are left out with a warning.
@@ -36,8 +33,10 @@ def triplets(
             Defaults to whether `pairs` is the training split (`pairs.split_name == "train"`).
         augment: bool. Random crop and mirror. Defaults to `training`.
         seed: int. Of order, negatives and augmentation. Defaults to 0.
-        first_epoch: int. With it the dataset runs on for ever, beginning with that epoch, and epoch n is the same wherever
-            it began: what a resumed training needs. By default it is one pass over the pairs.
+        first_step: int. With it the dataset runs on for ever, beginning with that batch of the whole training, and batch n
+            is the same wherever it began: what a resumed training needs. By default it is one pass over the pairs.
+        drop_remainder: bool. Leaves out the smaller last batch, which several devices could not share. Defaults to False.
+        source: where the inputs come from, such as `CachedFeatures`. Defaults to the decoded pictures.
 
     Returns:
         Batches of `({"scene", "positive", "negative", "category"}, labels)`: pictures float32 `[batch, image_size,
@@ -47,112 +46,77 @@ def triplets(
     Raises:
         InputError: no pair has a negative, or `batch_size` or `image_size` is not positive.
     """
-    for name, value in (("batch_size", batch_size), ("image_size", image_size)):
-        if value < 1:
-            raise InputError(f"`{name}` must be positive. Received: {value!r}")
-    if training is None:
-        training = pairs.split_name == "train"
-    if augment is None:
-        augment = training
-    sampler = TripletSampler(pairs, seed, shuffle=training)
+    training, source = _defaults(pairs, image_size, training, augment, source)
+    dataset = stream(TripletSampler(pairs, seed, training), source, batch_size, training, first_step, drop_remainder)
 
-    def load(row: tf.Tensor, seeds: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        scene = cut_window(decode_image(pairs.images.read(row[0])), tf.gather(windows, row[4]))
-        positive, negative = (decode_image(pairs.images.read(row[column])) for column in (1, 2))
-        features = {
-            name: _augmented(image, image_size, seeds + number) if augment else resize_image(image, image_size)
-            for number, (name, image) in enumerate([("scene", scene), ("positive", positive), ("negative", negative)])
-        }
-        return {**features, "category": tf.cast(row[3], tf.int32)}, tf.constant([1.0, 0.0])
+    def labelled(inputs: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        return inputs, tf.tile([[1.0, 0.0]], [tf.shape(inputs["category"])[0], 1])
 
-    def epoch(number: tf.Tensor) -> tf.data.Dataset:
-        rows, seeds = tf.numpy_function(lambda value: sampler.epoch(int(value)), [number], (tf.int64, tf.int64))
-        rows, seeds = tf.ensure_shape(rows, [len(sampler), 5]), tf.ensure_shape(seeds, [len(sampler), 2])
-        dataset = tf.data.Dataset.from_tensor_slices((rows, seeds))
-        return dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
-
-    with tf.device("cpu"):
-        windows = tf.constant(pairs.window)
-    if first_epoch is not None:
-        return tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max).flat_map(epoch).prefetch(tf.data.AUTOTUNE)
-    counter = itertools.count()
-
-    def next_epoch(_: tf.Tensor) -> tf.Tensor:
-        number = tf.numpy_function(lambda: np.int64(next(counter) if training else 0), [], tf.int64)
-        return tf.ensure_shape(number, [])
-
-    dataset = tf.data.Dataset.range(1).map(next_epoch).flat_map(epoch)
-    batches = -(-len(sampler) // batch_size)
-    return dataset.apply(tf.data.experimental.assert_cardinality(batches)).prefetch(tf.data.AUTOTUNE)
+    return dataset.map(_without_rows).map(labelled).prefetch(tf.data.AUTOTUNE)
 
 
-def _augmented(image: tf.Tensor, size: int, seeds: tf.Tensor) -> tf.Tensor:
-    image = resize_image(image, round(size * CROP_FROM))
-    image = tf.image.stateless_random_crop(image, [size, size, 3], seeds)
-    return tf.image.stateless_random_flip_left_right(image, seeds[::-1])
-
-
-class TripletSampler:
-    """Draws the rows of triplets, epoch by epoch, from (seed, epoch) alone.
+def pair_batches(
+    pairs: Pairs,
+    batch_size: int = 32,
+    image_size: int = 224,
+    training: bool | None = None,
+    augment: bool | None = None,
+    seed: int = 0,
+    first_step: int | None = None,
+    drop_remainder: bool = False,
+    source: Source | None = None,
+    group: int = 8,
+) -> tf.data.Dataset:
+    """A dataset of pairs for in-batch training (`CompleteTheLook.in_batch_trainer`): each other product of the batch that is
+    of the same category and no positive of the scene is a negative.
 
     Args:
-        pairs: the table.
-        seed: int.
-        shuffle: bool. Whether an epoch's order is random.
+        pairs, image_size, training, augment, seed, first_step, drop_remainder, source: see `triplets`.
+        batch_size: int, pairs: `batch_size / group` groups of one category each. Defaults to 32.
+        group: int. Pairs of one category that stay together, so that negatives exist. Defaults to 8.
+
+    Returns:
+        Batches of `({"scene", "product", "category", "product_id", "positives"}, labels)`: pictures float32 `[batch,
+        image_size, image_size, 3]`, RGB 0..255; category int32 `[batch]`; product_id int64 `[batch]`; positives int64
+        `[batch, most]`, the ids of the scene's positives, filled with -1; labels float32 `[batch, 1]` of ones, which no loss
+        looks at.
 
     Raises:
-        InputError: no pair has a negative.
+        InputError: no pair has a negative, `group` does not divide `batch_size` or is below 2, or as `triplets`.
     """
+    if group < 2 or batch_size % group:
+        raise InputError(
+            f"`group` must be at least 2 and divide `batch_size`. Received: group={group}, batch_size={batch_size}"
+        )
+    training, source = _defaults(pairs, image_size, training, augment, source)
+    dataset = stream(GroupSampler(pairs, seed, training, group), source, batch_size, training, first_step, drop_remainder)
+    with tf.device("cpu"):
+        product, positives = tf.constant(pairs.product, tf.int64), tf.constant(positives_by_pair(pairs))
 
-    def __init__(self, pairs: Pairs, seed: int = 0, shuffle: bool = True):
-        self._pairs, self._seed, self._shuffle = pairs, seed, shuffle
-        usable = pairs.has_negative() if len(pairs) else np.zeros(0, bool)
-        if not usable.any():
-            raise InputError(
-                f"No triplet can be made of these {len(pairs)} {pairs.split_name or ''} pairs: a negative is another product "
-                "of the same category, and no category has one. Add pairs, or merge categories."
-            )
-        if not usable.all():
-            names = sorted({pairs.categories[index] for index in pairs.category[~usable]})
-            warnings.warn(
-                f"{(~usable).sum()} of {len(pairs)} pairs are left out: no product of their category could be a negative "
-                f"({', '.join(names)}).",
-                stacklevel=3,
-            )
-        self._rows = np.flatnonzero(usable)
+    def labelled(inputs: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        rows = inputs["pair"]
+        known = {"product_id": tf.gather(product, rows), "positives": tf.gather(positives, rows)}
+        return {**_without_rows(inputs), **known}, tf.ones([tf.shape(rows)[0], 1])
 
-    def __len__(self) -> int:
-        return len(self._rows)
+    return dataset.map(labelled).prefetch(tf.data.AUTOTUNE)
 
-    def epoch(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """The triplets of one epoch.
 
-        Returns:
-            int64 `[triplets, 5]`: image rows of scene, positive and negative, the category, the pair's row; and int64
-            `[triplets, 2]`: seeds for the augmentation.
-        """
-        random = np.random.default_rng([self._seed, number])
-        rows = random.permutation(self._rows) if self._shuffle else self._rows
-        pairs = self._pairs
-        scene, category = pairs.scene[rows], pairs.category[rows]
-        negative = self._negatives(scene, category, random)
-        columns = [scene, pairs.product[rows], negative, category, rows]
-        return np.stack(columns, axis=1).astype(np.int64), random.integers(2**31, size=(len(rows), 2))
+def positives_by_pair(pairs: Pairs) -> np.ndarray:
+    """For each pair the image rows of all positives of its scene, int64 `[pairs, most]`, filled with -1."""
+    scene, product = np.divmod(pairs.positives, len(pairs.images.ids))
+    scenes, starts, counts = np.unique(scene, return_index=True, return_counts=True)
+    table = np.full((len(scenes), counts.max()), -1, np.int64)
+    table[np.repeat(np.arange(len(scenes)), counts), np.arange(len(scene)) - np.repeat(starts, counts)] = product
+    return table[np.searchsorted(scenes, pairs.scene)]
 
-    def _negatives(self, scene: np.ndarray, category: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        products = self._pairs.category_products
-        pool = np.concatenate(products)
-        sizes = np.array([len(part) for part in products])
-        starts = np.cumsum(sizes) - sizes
-        negative = np.empty(len(scene), np.int64)
-        wanting = np.arange(len(scene))
-        for _ in range(_ATTEMPTS):
-            draw = random.integers(sizes[category[wanting]])
-            negative[wanting] = pool[starts[category[wanting]] + draw]
-            wanting = wanting[self._pairs.is_positive(scene[wanting], negative[wanting])]
-            if not len(wanting):
-                return negative
-        for row in wanting:  # nearly all products of the category are positives of this scene
-            candidates = products[category[row]]
-            negative[row] = random.choice(candidates[~self._pairs.is_positive(scene[row], candidates)])
-        return negative
+
+def _defaults(
+    pairs: Pairs, image_size: int, training: bool | None, augment: bool | None, source: Source | None
+) -> tuple[bool, Source]:
+    if training is None:
+        training = pairs.split_name == "train"
+    return training, source or PictureSource(pairs, image_size, training if augment is None else augment)
+
+
+def _without_rows(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    return {name: value for name, value in inputs.items() if name != "pair"}

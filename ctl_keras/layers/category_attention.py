@@ -18,7 +18,8 @@ class CategoryAttention(keras.layers.Layer):
 
     Call arguments:
         regions: float tensor `[batch, regions, dim]` of unit vectors.
-        keys: int tensor `[batch]`, the category; or float tensor `[batch, products, dim]` of unit vectors.
+        keys: int tensor `[batch]`, the category; or float tensor `[batch, products, dim]` of unit vectors (or `[1, products,
+            dim]`, the same for all scenes).
 
     Returns:
         Weights that add up to 1 over the regions: `[batch, regions]`, or `[batch, products, regions]`.

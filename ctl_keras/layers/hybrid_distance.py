@@ -25,7 +25,7 @@ class HybridDistance(keras.layers.Layer):
         scene: float tensor `[batch, dim]` of unit vectors.
         regions: float tensor `[batch, regions, dim]` of unit vectors.
         attention: float tensor `[batch, regions]`, or `[batch, products, regions]` for an attention of its own per product.
-        products: float tensor `[batch, products, dim]` of unit vectors.
+        products: float tensor `[batch, products, dim]` of unit vectors, or `[1, products, dim]`, the same for all scenes.
 
     Returns:
         A dict of `"hybrid_distance"` (the one that `distance` chooses), `"global_distance"` and `"local_distance"`, each
@@ -69,7 +69,7 @@ class HybridDistance(keras.layers.Layer):
         return 4.0 if self.squared else 2.0
 
     def compute_output_shape(self, scene_shape, regions_shape, attention_shape, products_shape):
-        shape = tuple(products_shape[:2])
+        shape = (scene_shape[0], products_shape[1])
         return dict.fromkeys(("hybrid_distance", "global_distance", "local_distance"), shape)
 
     def get_config(self):

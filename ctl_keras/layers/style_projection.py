@@ -1,6 +1,7 @@
 import keras
 import tensorflow as tf
 
+from ctl_keras.layers.counted_dropout import CountedDropout
 from ctl_keras.layers.precision import at_least_float32
 
 
@@ -40,9 +41,9 @@ class StyleProjection(keras.layers.Layer):
         self.steps = [
             keras.layers.Dense(hidden, dtype=policy, name="hidden"),
             # the default momentum of 0.99 needs some 500 steps, more than a small data set's first epochs have
-            keras.layers.BatchNormalization(momentum=0.9, dtype=policy, name="norm"),
+            keras.layers.BatchNormalization(momentum=0.9, synchronized=True, dtype=policy, name="norm"),
             keras.layers.ReLU(dtype=policy, name="relu"),
-            keras.layers.Dropout(dropout, dtype=policy, name="dropout"),
+            CountedDropout(dropout, dtype=policy, name="dropout"),
             keras.layers.Dense(dim, dtype=policy, name="embedding"),
         ]
 
@@ -57,7 +58,7 @@ class StyleProjection(keras.layers.Layer):
     def call(self, inputs, training=None):
         x = tf.reshape(inputs, [-1, inputs.shape[-1]])
         for step in self.steps:
-            takes_training = isinstance(step, keras.layers.BatchNormalization | keras.layers.Dropout)
+            takes_training = isinstance(step, keras.layers.BatchNormalization | CountedDropout)
             x = step(x, training=training) if takes_training else step(x)
         x = tf.math.l2_normalize(tf.cast(x, at_least_float32(x.dtype)), axis=-1)
         x = tf.reshape(x, tf.concat([tf.shape(inputs)[:-1], [self.dim]], 0))

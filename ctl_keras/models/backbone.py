@@ -73,6 +73,25 @@ class Backbone(keras.layers.Layer):
         """Rows and columns of the local map."""
         return tuple(self.trunk.outputs[1].shape[1:3])
 
+    def unfreeze(self, first: str) -> None:
+        """Trains the layers from the first one whose name begins with `first` on and freezes the others; `"all"` and `"none"`
+        mean what they say.
+
+        Raises:
+            InputError: no layer's name begins so.
+        """
+        if first in ("all", "none"):
+            self.trunk.trainable = self.trainable = first == "all"
+            return
+        names = [layer.name for layer in self.trunk.layers]
+        start = next((i for i, name in enumerate(names) if name.startswith(first)), None)
+        if start is None:
+            blocks = sorted({name.split("_")[0] for name in names if "_" in name})
+            raise InputError(f"No layer of {self.network} begins with `{first}`. There are: {', '.join(blocks)}")
+        self.trainable = True
+        for number, layer in enumerate(self.trunk.layers):
+            layer.trainable = number >= start
+
     def call(self, images, training=None):
         stacked = images.shape.rank == 5
         x = tf.reshape(images, [-1, self.image_size, self.image_size, 3]) if stacked else images

@@ -11,6 +11,7 @@ from ctl_keras.errors import InputError
 from ctl_keras.layers.hybrid_distance import HybridDistance
 from ctl_keras.models.backbone import Backbone
 from ctl_keras.models.parts import Parts
+from ctl_keras.models.trainers import in_batch_trainer, triplet_trainer
 
 
 @keras.saving.register_keras_serializable(package="ctl_keras")
@@ -100,6 +101,12 @@ class CompleteTheLook(keras.Model):
     def distance(self) -> HybridDistance:
         return self._parts.distance
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of regions."""
+        rows, columns = self._parts.grid
+        return rows, columns
+
     def score(self, scene: dict[str, Any], products: Any) -> dict[str, Any]:
         """Distances from scenes, each for one category, to many products each.
 
@@ -111,6 +118,32 @@ class CompleteTheLook(keras.Model):
             A dict of `hybrid_distance`, `global_distance` and `local_distance`, float32 `[batch, products]`.
         """
         return self._parts.score(scene, products)
+
+    def feature_towers(self) -> tuple[keras.Model, keras.Model]:
+        """The backbone's part: functional models of a scene picture -> `{"scene"` `[batch, channels]`, `"regions"` `[batch,
+        regions, channels]}`, and of a product picture -> `{"product"` `[batch, channels]}`. What a feature cache holds."""
+        return self._parts.feature_towers((self.image_size, self.image_size, 3))
+
+    def feature_trainer(self) -> keras.Model:
+        """A functional model with the same layers that takes features in place of pictures.
+
+        Its inputs are a dict of `scene`, `positive` and `negative`, `[batch, channels]`, `regions`, `[batch, regions,
+        channels]`, and `category`; its output is that of the model itself.
+        """
+        return triplet_trainer(self._parts)
+
+    def in_batch_trainer(self, from_features: bool = False, memory: int = 0, gather: bool = False) -> keras.Model:
+        """A functional model with the same layers that compares each scene with all products of the batch.
+
+        Its inputs are those of `pair_batches`; its output is `[batch, 1 + products]`, the distance to the scene's own product
+        and to each product that is one of its negatives (infinite for the others): what `TripletLoss` mines.
+
+        Args:
+            from_features: bool. Features in place of pictures, see `feature_trainer`. Defaults to False.
+            memory: int. Product embeddings of former batches that are negatives too. Defaults to 0.
+            gather: bool. Whether the products of all replicas of a `tf.distribute` strategy are negatives. Defaults to False.
+        """
+        return in_batch_trainer(self._parts, self.image_size, from_features, memory, gather)
 
     def get_config(self):
         return {

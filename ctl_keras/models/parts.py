@@ -8,6 +8,7 @@ from ctl_keras.config import ModelConfig
 from ctl_keras.errors import InputError
 from ctl_keras.layers.category_attention import CategoryAttention
 from ctl_keras.layers.hybrid_distance import HybridDistance
+from ctl_keras.layers.query_distance import QueryDistance
 from ctl_keras.layers.region_cropping import RegionCropping
 from ctl_keras.layers.scene_query import SceneQuery
 from ctl_keras.layers.style_projection import StyleProjection
@@ -115,6 +116,13 @@ class Parts:
             attention = self.region_weights(scene, category)
         return self.distance(scene.embedding, scene.regions, attention, products)
 
+    def all_distances(self, scene: Scene, category: Any, products: Any) -> Any:
+        """The model's distance from each scene to each of `products` `[n, dim]`: `[batch, n]`."""
+        if self.config.has_inner_product:
+            query = self.query(scene.embedding, scene.regions, self.region_weights(scene, category))
+            return QueryDistance(name="query_distance")(query, products)
+        return self.distances(scene, category, products[None, :])["hybrid_distance"]
+
     def region_weights(self, scene: Scene, category: Any) -> Any:
         """The attention that needs no product, `[batch, regions]`; equal weights where it does."""
         if self.config.attention == "category":
@@ -128,6 +136,15 @@ class Parts:
         else:
             attention = keras.layers.Flatten()(scene["attention"])
         return self.distance(scene["global_embedding"], scene["region_embeddings"], attention, products)
+
+    def feature_towers(self, shape: tuple[int, ...]) -> tuple[keras.Model, keras.Model]:
+        """Functional models, picture -> features: of a scene `{"scene", "regions"}`, of a product `{"product"}`."""
+        scene, product = keras.Input(shape, name="scene"), keras.Input(shape, name="product")
+        features = self.features(scene, [])
+        return (
+            keras.Model(scene, {"scene": features.pooled[:, 0], "regions": features.regions}, name="scene_features"),
+            keras.Model(product, {"product": self.backbone(product)[0]}, name="product_features"),
+        )
 
     def scene_tower(self, shape: tuple[int, ...]) -> keras.Model:
         image, category = keras.Input(shape, name="scene"), keras.Input((), dtype="int32", name="category")

@@ -1,13 +1,18 @@
-"""Checkpoints and patience that survive a kill."""
+"""Callbacks that survive a kill."""
 
 import csv
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from ctl_keras.files import new_file
+from ctl_keras.progress import console
+from ctl_keras.training.fitting import Fitting
+
+COLLAPSED = 1e-4  # spread of the distances; that of random embeddings is about 0.1
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
@@ -27,7 +32,7 @@ def write_history(path: Path, rows: list[dict[str, float]]) -> None:
 
 def checkpoint_path(run: Path, epoch: int) -> Path:
     """The checkpoint of an epoch, counted from 0."""
-    return run / "checkpoints" / f"epoch-{epoch + 1:04d}.keras"
+    return run / "checkpoints" / f"epoch-{epoch + 1:04d}.npz"
 
 
 def best_epoch(rows: list[dict[str, float]], monitor: str) -> int:
@@ -36,37 +41,46 @@ def best_epoch(rows: list[dict[str, float]], monitor: str) -> int:
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves the model and then the history after each epoch, each atomically, and keeps the best and the last checkpoint.
+    """Saves the state and then the history after each epoch, each atomically, and keeps the best and the last checkpoint.
 
     The history decides: the epochs that it lists have been, whatever else a kill has left. An epoch whose figures are no
     numbers is not saved. Keras's `ModelCheckpoint` and `CSVLogger` write in place, so a kill can leave half a file.
 
     Args:
         run: the run folder.
+        fitting: what is saved.
         monitor: str. The best epoch has the smallest value of this.
-        rows: the history so far.
+        rows: the history so far; it grows.
+        stage: int. Number of the stage.
+        writes: bool. False only keeps the history: for all workers but the first.
+
+    Attributes:
+        good: bool. Whether all epochs' figures were numbers.
     """
 
-    def __init__(self, run: Path, monitor: str, rows: list[dict[str, float]]):
+    def __init__(
+        self, run: Path, fitting: Fitting, monitor: str, rows: list[dict[str, float]], stage: int, writes: bool = True
+    ):
         super().__init__()
-        self._run, self._monitor, self._rows = run, monitor, list(rows)
+        self._run, self._fitting, self._monitor, self._rows, self._stage = run, fitting, monitor, rows, stage
+        self._writes, self.good = writes, True
         self._began = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
         figures = {name: float(value) for name, value in sorted((logs or {}).items())}
         if not all(math.isfinite(figures[name]) for name in ("loss", self._monitor)):
-            self.model.stop_training = True
+            self.model.stop_training, self.good = True, False
             return
         path = checkpoint_path(self._run, epoch)
-        path.parent.mkdir(exist_ok=True)
-        with new_file(path) as temporary:
-            self.model.save(temporary)
         seconds = round(time.monotonic() - self._began, 1)
         self._began = time.monotonic()
-        self._rows.append({"epoch": epoch, **figures, "seconds": seconds})
+        self._rows.append({"epoch": epoch, "stage": self._stage, **figures, "seconds": seconds})
+        if not self._writes:
+            return
+        self._fitting.save(path)
         write_history(self._run / "history.csv", self._rows)
         kept = {path, checkpoint_path(self._run, best_epoch(self._rows, self._monitor))}
-        for old in path.parent.glob("epoch-*.keras"):
+        for old in path.parent.glob("epoch-*.npz"):
             if old not in kept:
                 old.unlink()
 
@@ -77,7 +91,7 @@ class Patience(keras.callbacks.Callback):
     Args:
         monitor: str. Smaller is better.
         patience: int. 0 never stops.
-        rows: the history so far.
+        rows: the stage's history so far.
     """
 
     def __init__(self, monitor: str, patience: int, rows: list[dict[str, float]]):
@@ -95,3 +109,42 @@ class Patience(keras.callbacks.Callback):
         self._values.append(float((logs or {})[self._monitor]))
         if self.used_up:
             self.model.stop_training = True
+
+
+class AverageWeights(keras.callbacks.Callback):
+    """Validates with the moving average of the weights and trains on with the weights themselves.
+
+    Keras's `SwapEMAWeights` does it too, but not in Keras 2.
+    """
+
+    def on_test_begin(self, logs=None):
+        variables = self.model.trainable_variables
+        self._weights = [variable.numpy() for variable in variables]
+        self.model.optimizer.finalize_variable_values(variables)
+
+    def on_test_end(self, logs=None):
+        for variable, value in zip(self.model.trainable_variables, self._weights, strict=True):
+            variable.assign(value)
+
+
+class CollapseWarning(keras.callbacks.Callback):
+    """Names a collapse in the log, once: all distances are equal, the loss stays at the margin, and nothing is learned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._warned = False
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not self._warned and logs and collapsed(logs):
+            self._warned = True
+            console.print(
+                f"[yellow]Collapse in epoch {epoch + 1}:[/] all distances are equal (their spread is "
+                f"{logs['val_distance_spread']:.1e}), so nothing is learned. Lower training.learning_rate, take "
+                "training.miner=semi_hard in place of hard, begin with pretrained weights (model.weights), and look whether "
+                "the pictures differ."
+            )
+
+
+def collapsed(figures: dict[str, Any]) -> bool:
+    """Whether an epoch's figures are those of a model all of whose distances are equal."""
+    return figures["val_distance_spread"] < COLLAPSED  # in training dropout and noise spread them

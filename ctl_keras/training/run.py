@@ -2,20 +2,20 @@
 
 ```
 RUN/config.json          the settings
-RUN/run.json             data, versions, seed, command, seconds
+RUN/run.json             how to repeat it: data and its hash, versions, seed, command; and what came of it
 RUN/history.csv          one row an epoch
-RUN/checkpoints/         the last epoch, with its optimizer, to resume from, and the best
+RUN/checkpoints/         initial.keras, and the state after the last and after the best epoch
 RUN/logs/                for TensorBoard, if it is installed
-RUN/model.keras          the best epoch's model, when the training ended well
 RUN/calibration.json     the fitted map from distance to probability
+RUN/model.keras          the best epoch's model, when the training ended well
 ```
 """
 
 import contextlib
 import importlib.util
-import math
-import shutil
+import platform
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,29 +23,39 @@ import keras
 import tensorflow as tf
 
 from ctl_keras.config import Config, from_dict, to_dict
-from ctl_keras.data.pairs import Pairs
 from ctl_keras.data.records import read_manifest, read_records
-from ctl_keras.data.triplets import triplets
 from ctl_keras.errors import InputError
 from ctl_keras.files import new_file, read_json, write_json
-from ctl_keras.losses.triplet_loss import TripletLoss
-from ctl_keras.metrics.triplet_metrics import ActiveTriplets, NegativeDistance, PositiveDistance, TripletAccuracy
 from ctl_keras.models.complete_the_look import CompleteTheLook
 from ctl_keras.progress import console
 from ctl_keras.training.calibration import fit_calibration
-from ctl_keras.training.callbacks import Checkpoint, Patience, best_epoch, checkpoint_path, read_history
+from ctl_keras.training.callbacks import (
+    AverageWeights,
+    Checkpoint,
+    CollapseWarning,
+    Patience,
+    best_epoch,
+    checkpoint_path,
+    collapsed,
+    read_history,
+)
+from ctl_keras.training.fitting import Fitting
+from ctl_keras.training.strategies import is_chief, make_strategy
 
 MONITOR = "val_loss"  # the accuracy of one negative a pair jumps by several points from epoch to epoch
 
 
-def train(data: str | Path, out: str | Path, config: Config | None = None, resume: bool = False) -> dict[str, Any]:
+def train(
+    data: str | Path, out: str | Path, config: Config | None = None, resume: bool = False, strategy: str = "none"
+) -> dict[str, Any]:
     """Fits a model to prepared data.
 
     Args:
         data: folder made by `prepare`.
-        out: the run folder to make, or to go on with.
+        out: the run folder to make, or to go on with. Several workers share it: the first one writes.
         config: settings. Defaults to the defaults, or, with `resume`, to the run's own.
         resume: bool. Go on after the last complete epoch. Defaults to False.
+        strategy: `"none"`, `"mirrored"` or `"multi-worker"`, see `make_strategy`. Defaults to `"none"`.
 
     Returns:
         What `run.json` says: data and its hash, versions, epochs, the best epoch's figures, seconds.
@@ -55,55 +65,56 @@ def train(data: str | Path, out: str | Path, config: Config | None = None, resum
             settings differ from those that the run began with.
     """
     out = Path(out)
+    scope = make_strategy(strategy)
+    chief = is_chief(scope)
     data_hash = read_manifest(data)["hash"]
-    config = _begin(out, config, data_hash, resume)
+    config = _begin(out, config, data_hash, resume, chief)
+    if resume and (out / "model.keras").is_file():
+        return read_json(out / "run.json", "The run's record")  # it has ended
     pairs, validation = read_records(data, "train"), read_records(data, "validation")
     for part in (pairs, validation):
         if not len(part):
             raise InputError(
                 f"The {part.split_name} split of {data} is empty. Prepare with other fractions, such as 0.8,0.1,0.1."
             )
-    settings = config.training
-    keras.utils.set_random_seed(settings.seed)
-    shared: dict[str, Any] = {"batch_size": settings.batch_size, "image_size": config.data.image_size, "seed": settings.seed}
-    rows = read_history(out / "history.csv")
-    steps = math.ceil(int(pairs.has_negative().sum()) / settings.batch_size)
-    fitted = triplets(pairs, augment=config.data.augment, first_epoch=len(rows), **shared)
-    watched = triplets(validation, **shared)
-
-    if rows:
-        model = keras.models.load_model(checkpoint_path(out, len(rows) - 1))
-    else:
-        model = CompleteTheLook(pairs.categories, config.data.image_size, config.model)
-        compile_model(model, config)
-    if not resume:  # nothing is made before data, settings and weights have turned out to be right
-        write_json(out / "run.json", {"data": str(data), "data_hash": data_hash, "seed": settings.seed})
-        write_json(out / "config.json", to_dict(config))
-
-    patience = Patience(MONITOR, settings.patience, rows)
-    if not patience.used_up:
-        with contextlib.redirect_stdout(sys.stderr):  # Keras prints its progress; stdout is for data
-            model.fit(
-                fitted,
-                validation_data=watched,
-                steps_per_epoch=steps,
-                initial_epoch=len(rows),
-                epochs=settings.epochs,
-                shuffle=False,
-                verbose=1 if sys.stderr.isatty() else 2,
-                callbacks=[Checkpoint(out, MONITOR, rows), patience, keras.callbacks.TerminateOnNaN(), *_tensorboard(out)],
+    with _policies(config), scope.scope():
+        rows = read_history(out / "history.csv") if resume else []
+        if resume:
+            model = keras.models.load_model(out / "checkpoints" / "initial.keras")
+        else:
+            model = CompleteTheLook(pairs.categories, config.data.image_size, config.model)
+        fitting = Fitting(model, config, pairs, validation, data_hash)
+        fitting.check()
+        fitting.begin_stage(0)
+        if not resume and chief:  # nothing is made before data, settings and weights have turned out to be right
+            _write_beginning(out, model, config, {"data": str(data), "data_hash": data_hash, "strategy": strategy})
+        _fit(fitting, out, config, rows, chief)
+        if not rows:
+            raise RuntimeError(
+                f"The training ended without one good epoch: the loss is not a number. Lower training.learning_rate "
+                f"({config.training.learning_rate:g}) and begin a new run."
             )
-    return _finish(out, config, validation)
+        epoch = best_epoch(rows, MONITOR)
+        fitting.begin_stage(int(rows[epoch]["stage"]))
+        fitting.load(checkpoint_path(out, epoch))
+        fitting.take_average()
+        fitting.freeze()
+    record = _ending(out, config, rows, epoch)
+    if chief:
+        trained = uncompiled(model)
+        calibration = fit_calibration(trained, validation, config.training.batch_size)
+        write_json(out / "calibration.json", to_dict(calibration))
+        write_json(out / "run.json", record)
+        with new_file(out / "model.keras") as temporary:  # last of all: a run with a model is a run that has ended
+            trained.save(temporary)
+    return record
 
 
-def compile_model(model: CompleteTheLook, config: Config) -> None:
-    """Compiles with Adam, the triplet loss and the metrics that every run records."""
-    settings = config.training
-    model.compile(
-        keras.optimizers.Adam(settings.learning_rate),
-        loss=TripletLoss(settings.margin),
-        metrics=[TripletAccuracy(), ActiveTriplets(settings.margin), PositiveDistance(), NegativeDistance()],
-    )
+def uncompiled(model: CompleteTheLook) -> CompleteTheLook:
+    """The same model without an optimizer, under the current precision policy, outside of any strategy."""
+    copy = CompleteTheLook.from_config(model.get_config())
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 def load_run(run: str | Path) -> tuple[CompleteTheLook, dict[str, Any]]:
@@ -129,9 +140,9 @@ def describe(record: dict[str, Any], out: str | Path) -> str:
     )
 
 
-def _begin(out: Path, config: Config | None, data_hash: str, resume: bool) -> Config:
+def _begin(out: Path, config: Config | None, data_hash: str, resume: bool, chief: bool) -> Config:
     if not resume:
-        if out.exists():
+        if chief and out.exists():
             raise InputError(f"{out} already exists. Go on with --resume, or name another place.")
         return config or Config()
     stored = from_dict(Config, read_json(out / "config.json", "The settings of the run"))
@@ -142,42 +153,89 @@ def _begin(out: Path, config: Config | None, data_hash: str, resume: bool) -> Co
     return stored
 
 
+@contextlib.contextmanager
+def _policies(config: Config) -> Iterator[None]:
+    """Random state and determinism, and for a while the precision that layers are made with."""
+    if config.training.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(config.training.seed)
+    keras.mixed_precision.set_global_policy(config.training.precision)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+
+
+def _write_beginning(out: Path, model: CompleteTheLook, config: Config, origin: dict[str, Any]) -> None:
+    record = origin | {
+        "seed": config.training.seed,
+        "command": sys.argv,
+        "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__},
+    }
+    write_json(out / "run.json", record)
+    write_json(out / "config.json", to_dict(config))
+    path = out / "checkpoints" / "initial.keras"
+    path.parent.mkdir()
+    with new_file(path) as temporary:
+        uncompiled(model).save(temporary)
+
+
+def _fit(fitting: Fitting, out: Path, config: Config, rows: list[dict[str, float]], chief: bool) -> None:
+    """Runs what is left of each stage; `rows` is the history so far, and grows."""
+    settings = config.training
+    if rows:
+        fitting.begin_stage(int(rows[-1]["stage"]))
+        fitting.load(checkpoint_path(out, len(rows) - 1))
+    for number, stage in enumerate(fitting.stages):
+        own = [row for row in rows if row["stage"] == number]
+        if any(row["stage"] > number for row in rows):
+            continue
+        patience = Patience(MONITOR, settings.patience, own)
+        left = stage.epochs - len(own)
+        if left > 0 and not patience.used_up:
+            if number and not own:
+                fitting.begin_stage(number)
+            fitted, watched = fitting.datasets(first_step=len(rows) * fitting.steps_per_epoch)
+            callbacks = [patience, keras.callbacks.TerminateOnNaN(), CollapseWarning()]
+            if settings.ema:
+                callbacks.insert(0, AverageWeights())
+            checkpoint = Checkpoint(out, fitting, MONITOR, rows, number, writes=chief)
+            with contextlib.redirect_stdout(sys.stderr):  # Keras prints its progress; stdout is for data
+                fitting.trainer.fit(
+                    fitted,
+                    validation_data=watched,
+                    steps_per_epoch=fitting.steps_per_epoch,
+                    initial_epoch=len(rows),
+                    epochs=len(rows) + left,
+                    shuffle=False,
+                    verbose=0 if not chief else 1 if sys.stderr.isatty() else 2,
+                    callbacks=[checkpoint, *callbacks, *(_tensorboard(out) if chief else [])],
+                )
+            if not checkpoint.good:
+                return
+        fitting.take_average()  # the next stage begins with it, as `fit` ends with it
+
+
 def _tensorboard(out: Path) -> list[keras.callbacks.Callback]:
     if importlib.util.find_spec("tensorboard") is None:  # TensorFlow 2.21 no longer brings it along
         return []
     return [keras.callbacks.TensorBoard(str(out / "logs"))]
 
 
-def _finish(out: Path, config: Config, validation: Pairs) -> dict[str, Any]:
-    rows = read_history(out / "history.csv")
-    if not rows:
-        raise RuntimeError(
-            f"The training ended without one good epoch: the loss is not a number. Lower training.learning_rate "
-            f"({config.training.learning_rate:g}) and begin a new run."
-        )
-    epoch = best_epoch(rows, MONITOR)
+def _ending(out: Path, config: Config, rows: list[dict[str, float]], epoch: int) -> dict[str, Any]:
+    """What came of the run, said in the log too where it went wrong."""
     best = rows[epoch]
-    checkpoint = checkpoint_path(out, epoch)
-    calibration = fit_calibration(keras.models.load_model(checkpoint), validation, config.training.batch_size)
-    write_json(out / "calibration.json", to_dict(calibration))
-    patience_is_used_up = Patience(MONITOR, config.training.patience, rows).used_up
-    record = read_json(out / "run.json", "The run's record") | {
-        "command": sys.argv,
-        "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
+    figures = {name: best[name] for name in best if name not in ("epoch", "stage", "seconds")}
+    last = int(rows[-1]["stage"])
+    own = [row for row in rows if row["stage"] == last]
+    stages = (config.training.epochs, *(stage.epochs for stage in config.training.stages))
+    ended = last == len(stages) - 1 and (len(own) == stages[-1] or Patience(MONITOR, config.training.patience, own).used_up)
+    if not ended:
+        console.print(f"[yellow]The loss was not a number after epoch {len(rows)}.[/] Lower training.learning_rate.")
+    return read_json(out / "run.json", "The run's record") | {
         "epochs": len(rows),
-        "diverged": len(rows) < config.training.epochs and not patience_is_used_up,
-        "best": {"epoch": epoch + 1, **{name: best[name] for name in best if name not in ("epoch", "seconds")}},
+        "diverged": not ended,
+        "collapsed": collapsed(best),
+        "best": {"epoch": epoch + 1, **figures},
         "seconds": round(sum(row["seconds"] for row in rows), 1),
     }
-    write_json(out / "run.json", record)
-    # last of all: a run with a model is a run that has ended
-    with new_file(out / "model.keras") as temporary:
-        shutil.copyfile(checkpoint, temporary)
-    if record["diverged"]:
-        console.print(f"[yellow]The loss was not a number after epoch {len(rows)}.[/] Lower training.learning_rate.")
-    if abs(best["loss"] - config.training.margin) < 1e-3 and best["active_triplets"] > 0.99:
-        console.print(
-            "[yellow]The loss stayed at the margin:[/] all distances are nearly equal (a collapse), or nothing was learned "
-            "yet. Train longer, change training.learning_rate, or begin with pretrained weights (model.weights)."
-        )
-    return record

@@ -1,0 +1,151 @@
+"""What is fitted: the model's trainer, stage by stage, with its data and its state."""
+
+import itertools
+import math
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ctl_keras.config import Config, StageConfig
+from ctl_keras.data.pairs import Pairs
+from ctl_keras.data.stream import Source
+from ctl_keras.data.triplets import pair_batches, triplets
+from ctl_keras.errors import InputError
+from ctl_keras.losses.triplet_loss import TripletLoss
+from ctl_keras.metrics.triplet_metrics import (
+    ActiveTriplets,
+    DistanceSpread,
+    NegativeDistance,
+    PositiveDistance,
+    TripletAccuracy,
+)
+from ctl_keras.models.complete_the_look import CompleteTheLook
+from ctl_keras.training.feature_cache import CachedFeatures, cache_features
+from ctl_keras.training.optimizers import make_optimizer, optimizer_variables
+from ctl_keras.training.state import load_state, save_state
+
+
+class Fitting:
+    """A model in training.
+
+    Args:
+        model: the model; its layers are trained, whatever the trainer's inputs are.
+        config: settings.
+        train, validation: the tables.
+        data_hash: str. Stands for their pictures in the feature cache.
+
+    Raises:
+        InputError: the settings do not fit the data.
+    """
+
+    def __init__(self, model: CompleteTheLook, config: Config, train: Pairs, validation: Pairs, data_hash: str):
+        self.model, self.config = model, config
+        self._train, self._validation, self._data_hash = train, validation, data_hash
+        settings = config.training
+        self._replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        usable = int(train.has_negative().sum())
+        batches = usable / settings.batch_size
+        self.steps_per_epoch = settings.steps_per_epoch or (math.floor(batches) if self._replicas > 1 else math.ceil(batches))
+        if not self.steps_per_epoch:
+            raise InputError(
+                f"`training.batch_size` must be at most the {usable} training pairs when they are shared by "
+                f"{self._replicas} devices. Received: {settings.batch_size}"
+            )
+        first = StageConfig(settings.epochs, settings.learning_rate, "all" if config.model.train_backbone else "none")
+        self.stages = (first, *settings.stages)
+        self.trainer: keras.Model = model
+
+    def check(self) -> None:
+        """Raises `InputError` where a later stage could not begin."""
+        for stage in self.stages:
+            self.model.backbone.unfreeze(stage.unfreeze)
+
+    def begin_stage(self, number: int) -> None:
+        """Freezes and unfreezes, and compiles with the stage's own optimizer.
+
+        Raises:
+            InputError: there is no such layer or optimizer.
+        """
+        stage, settings = self.stages[number], self.config.training
+        self._features = self.config.data.feature_cache is not None and stage.unfreeze == "none"
+        self.model.backbone.unfreeze(stage.unfreeze)
+        if settings.in_batch:
+            self.trainer = self.model.in_batch_trainer(self._features, settings.memory, settings.gather)
+        else:
+            self.trainer = self.model.feature_trainer() if self._features else self.model
+        compile_trainer(self.trainer, self.config, stage.learning_rate, self.steps_per_epoch * stage.epochs)
+
+    def freeze(self) -> None:
+        """Leaves the backbone as trainable as the model was made, which decides the order of its weights."""
+        self.model.backbone.unfreeze(self.stages[0].unfreeze)
+
+    def datasets(self, first_step: int) -> tuple[tf.data.Dataset, tf.data.Dataset]:
+        """The endless training batches from `first_step` on, and one pass over the validation pairs."""
+        data, settings = self.config.data, self.config.training
+        shared: dict[str, Any] = {
+            "batch_size": settings.batch_size,
+            "image_size": data.image_size,
+            "seed": settings.seed,
+            "drop_remainder": self._replicas > 1,  # each device needs its share
+        }
+        if settings.in_batch:
+            shared["group"] = settings.group
+        make = pair_batches if settings.in_batch else triplets
+        fitted = make(
+            self._train,
+            training=True,
+            augment=data.augment,
+            first_step=first_step,
+            source=self._source(self._train, data.views if data.augment else 1),
+            **shared,
+        )
+        return fitted, make(self._validation, training=False, source=self._source(self._validation, 1), **shared)
+
+    def _source(self, pairs: Pairs, views: int) -> Source | None:
+        if not self._features:
+            return None
+        to = Path(self.config.data.feature_cache or "")
+        return CachedFeatures(cache_features(self.model, pairs, self._data_hash, to, views, self.config.training.seed), pairs)
+
+    def save(self, path: Path) -> None:
+        save_state(path, self._variables())
+
+    def load(self, path: Path) -> None:
+        """Raises `InputError` as `load_state`."""
+        load_state(path, self._variables())
+
+    def take_average(self) -> None:
+        """Sets the weights to their moving average, if there is one."""
+        if self.config.training.ema:
+            self.trainer.optimizer.finalize_variable_values(self.trainer.trainable_variables)
+
+    def _variables(self) -> list[Any]:
+        """All that training changes, each once and in the same order for the same settings and stage."""
+        trained = list(self.trainer.trainable_variables)
+        layers = [layer for layer in self.trainer.layers if layer is not self.model.backbone]
+        if any(stage.unfreeze != "none" for stage in self.stages):
+            layers.append(self.model.backbone)
+        weights = itertools.chain.from_iterable(layer.weights for layer in layers)
+        unique = {id(weight): weight for weight in weights}
+        return [*unique.values(), *optimizer_variables(self.trainer.optimizer, trained)]
+
+
+def compile_trainer(trainer: keras.Model, config: Config, learning_rate: float, steps: int) -> None:
+    """Compiles with the settings' optimizer, the triplet loss and the metrics that every run records."""
+    settings = config.training
+    trainer.compile(
+        make_optimizer(settings, learning_rate, steps, trainer.trainable_variables),
+        loss=TripletLoss(settings.margin, settings.miner, settings.reducer, settings.soft_margin),
+        metrics=[
+            TripletAccuracy(),
+            ActiveTriplets(settings.margin),
+            PositiveDistance(),
+            NegativeDistance(),
+            DistanceSpread(),
+        ],
+        steps_per_execution=settings.steps_per_execution,
+        # by itself Keras 3 takes XLA, which is slower on CPUs
+        **({} if tf.config.list_physical_devices("GPU") else {"jit_compile": False}),
+    )

@@ -1,0 +1,46 @@
+"""More than one device, through `tf.distribute`."""
+
+import json
+import os
+
+import tensorflow as tf
+
+from ctl_keras.config import require_choice
+from ctl_keras.errors import InputError
+
+STRATEGIES = ("none", "mirrored", "multi-worker")
+
+
+def make_strategy(name: str) -> tf.distribute.Strategy:
+    """A strategy by name.
+
+    Args:
+        name: `"none"`; `"mirrored"`, all GPUs of the machine, or all logical CPUs where there is none; or `"multi-worker"`,
+            the processes that the environment variable `TF_CONFIG` lists, which must be set before TensorFlow starts.
+
+    Raises:
+        InputError: no such strategy, or no `TF_CONFIG`.
+    """
+    require_choice("strategy", name, STRATEGIES)
+    if name == "none":
+        return tf.distribute.get_strategy()
+    if name == "mirrored":
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+    try:
+        workers = json.loads(os.environ.get("TF_CONFIG", "{}"))["cluster"]["worker"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise InputError(
+            "`--strategy multi-worker` needs the environment variable TF_CONFIG in each process, such as "
+            '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}. '
+            f"Received: TF_CONFIG={os.environ.get('TF_CONFIG')!r}"
+        ) from None
+    if len(workers) == 1:
+        return make_strategy("mirrored")
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process is the one that writes: the first worker, or the only process."""
+    resolver = strategy.cluster_resolver
+    return resolver is None or resolver.task_type is None or (resolver.task_type, resolver.task_id) == ("worker", 0)
