@@ -118,6 +118,9 @@ class Pairs:
         rejected: what the reader left out: dicts with `line`, `scene`, `product` and `reason`.
         other_positives: int array `[others, 2]`, image rows of scenes and products that are annotated as pairs but are not
             in the table; they are no negatives either.
+        candidates: for each category the sorted image rows of what its pairs are ranked among, each pair's own product
+            included. None, the default, takes the table's products of the category. `take` and `split` drop it: a part of a
+            table has its own candidates.
     """
 
     scene: np.ndarray
@@ -130,6 +133,7 @@ class Pairs:
     split_name: str | None = None
     rejected: tuple[dict, ...] = ()
     other_positives: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 2), int))
+    candidates: tuple[np.ndarray, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.scene)
@@ -137,7 +141,7 @@ class Pairs:
     def take(self, rows: np.ndarray) -> "Pairs":
         """The table of these rows (int or bool array)."""
         columns = ("scene", "product", "category", "window", "popularity")
-        return dataclasses.replace(self, rejected=(), **{name: getattr(self, name)[rows] for name in columns})
+        return dataclasses.replace(self, rejected=(), candidates=None, **{name: getattr(self, name)[rows] for name in columns})
 
     def split(self, fractions: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0) -> tuple["Pairs", "Pairs", "Pairs"]:
         """Splits by scene: no scene is in two parts, so no test scene was seen in training.
@@ -176,17 +180,20 @@ class Pairs:
     @functools.cached_property
     def category_products(self) -> tuple[np.ndarray, ...]:
         """For each category the image rows of its products, sorted: the candidates of a ranking and the negatives."""
+        if self.candidates is not None:
+            return self.candidates
         return tuple(np.unique(self.product[self.category == index]) for index in range(len(self.categories)))
 
     def has_negative(self) -> np.ndarray:
         """Bool `[pairs]`: whether the row's category has a product that is no positive of the row's scene."""
         available = np.array([len(products) for products in self.category_products])
         category_of = np.full(len(self.images.ids), -1)
-        category_of[self.product] = self.category
+        for category, products in enumerate(self.category_products):
+            category_of[products] = category
         scene, product = np.divmod(self.positives, len(self.images.ids))
-        in_table = category_of[product] >= 0
+        is_candidate = category_of[product] >= 0
         width = np.int64(len(self.categories))
-        groups, counts = np.unique((scene * width + category_of[product])[in_table], return_counts=True)
+        groups, counts = np.unique((scene * width + category_of[product])[is_candidate], return_counts=True)
         return counts[np.searchsorted(groups, self.scene * width + self.category)] < available[self.category]
 
 

@@ -4,6 +4,7 @@
 OUT/manifest.json                         counts, settings, splits, categories, hashes
 OUT/images-00000-of-00002.tfrecord        {id, image}: each picture once
 OUT/pairs-train.tfrecord                  {scene, product, category, window, scene_image, product_image}: one example a pair
+OUT/candidates.json                       split -> category path -> product ids: what its pairs are ranked among
 OUT/products.csv                          id, image, category of every kept product: a catalogue for `recommend`
 OUT/rejected.jsonl                        {line, scene, product, reason}
 ```
@@ -11,6 +12,7 @@ OUT/rejected.jsonl                        {line, scene, product, reason}
 """
 
 import csv
+import dataclasses
 import hashlib
 import io
 import json
@@ -23,6 +25,7 @@ import tensorflow as tf
 from PIL import Image
 
 from ctl_keras.data.annotations import explain, read_shop_the_look
+from ctl_keras.data.candidates import candidate_lists, read_candidates
 from ctl_keras.data.cropping import MIN_STRIP
 from ctl_keras.data.images import MIN_SIDE, decode_image
 from ctl_keras.data.pairs import SPLITS, ImageRecords, Pairs
@@ -30,7 +33,7 @@ from ctl_keras.errors import InputError
 from ctl_keras.files import new_folder, read_json, sha256, write_json
 from ctl_keras.progress import track
 
-FORMAT = 1
+FORMAT = 2  # 2: with candidates.json
 SHARD_BYTES = 128 << 20
 MAX_SIDE = 1024  # larger pictures are made smaller: every epoch decodes them again
 
@@ -66,6 +69,7 @@ def prepare(
         row_of[used] = np.arange(len(used))
         for part in splits:
             _write_pairs(folder / f"pairs-{part.split_name}.tfrecord", part, row_of)
+        write_json(folder / "candidates.json", {part.split_name: candidate_lists(part) for part in splits})
         with open(folder / "rejected.jsonl", "w", encoding="utf-8") as file:
             file.writelines(json.dumps(reject) + "\n" for reject in pairs.rejected)
         _write_products(folder / "products.csv", pairs)
@@ -86,7 +90,8 @@ def prepare(
                 for name, path in (("annotations", annotations), ("categories", categories))
             },
             "files": {
-                path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in sorted(folder.glob("*.tfrecord"))
+                path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
+                for path in sorted([*folder.glob("*.tfrecord"), folder / "candidates.json"])
             },
         }
         manifest["hash"] = hashlib.sha256(json.dumps(manifest["files"], sort_keys=True).encode()).hexdigest()
@@ -216,10 +221,10 @@ def read_records(folder: str | Path, split: str) -> Pairs:
         split: `"train"`, `"validation"` or `"test"`.
 
     Returns:
-        `Pairs` whose pictures are read from the records; it may be empty.
+        `Pairs` whose pictures and candidates are those of the records; it may be empty.
 
     Raises:
-        InputError: no such split, no prepared folder, or its files are not those of its manifest.
+        InputError: no such split, no prepared folder, its files are not those of its manifest, or as `read_candidates`.
     """
     if split not in SPLITS:
         raise InputError(f"`split` must be one of {', '.join(SPLITS)}. Received: {split!r}")
@@ -235,7 +240,7 @@ def read_records(folder: str | Path, split: str) -> Pairs:
     trained = columns if split == "train" else _read_pairs(folder / "pairs-train.tfrecord")
     counts = np.bincount(trained["product_image"], minlength=len(images.ids))
     index_of = {category: number for number, category in enumerate(categories)}
-    return Pairs(
+    pairs = Pairs(
         scene=columns["scene_image"],
         product=columns["product_image"],
         category=np.array([index_of[category.decode()] for category in columns["category"]], int),
@@ -246,6 +251,7 @@ def read_records(folder: str | Path, split: str) -> Pairs:
         split_name=split,
         other_positives=np.array(manifest["other_positives"], int).reshape(-1, 2),
     )
+    return dataclasses.replace(pairs, candidates=read_candidates(folder / "candidates.json", pairs))
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
