@@ -8,6 +8,7 @@ from ctl_keras.data.records import prepare, read_records
 from ctl_keras.data.synthesize import synthesize
 from ctl_keras.data.triplets import pair_batches, triplets
 from ctl_keras.errors import InputError
+from ctl_keras.evaluation.compare import compare
 from ctl_keras.evaluation.evaluate import evaluate
 from ctl_keras.export.export import export
 from ctl_keras.layers.category_attention import CategoryAttention
@@ -62,6 +63,7 @@ __all__ = [
     "TripletLoss",
     "UniformAttention",
     "cache_features",
+    "compare",
     "evaluate",
     "export",
     "fit_calibration",

@@ -105,8 +105,9 @@ def evaluate(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file; - prints them.")] = None,
     report: Annotated[Path | None, typer.Option(help="Folder to make, with pictures. Needs ctl-keras[pictures].")] = None,
 ) -> None:
-    """Rank the products of each pair's category; with baselines and 95 % intervals."""
-    from ctl_keras.evaluation.evaluate import evaluate_run, format_table
+    """Rank the products of each pair's category; with baselines, calibration and 95 % intervals. Stored in the run, too."""
+    from ctl_keras.evaluation.evaluate import evaluate_run
+    from ctl_keras.evaluation.tables import format_table
     from ctl_keras.files import require_new
     from ctl_keras.pictures.report import write_report
 
@@ -116,6 +117,21 @@ def evaluate(
     _show(result, json_file == Path("-"), format_table(result))
     if report is not None:
         write_report(run, data, split, report)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders; the first is the reference.")],
+    data: Annotated[Path, typer.Option(help="Folder made by prepare.")],
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    as_json: AsJson = False,
+) -> None:
+    """How much better runs are than the first, with paired 95 % intervals; evaluates those that need it."""
+    from ctl_keras.evaluation.compare import compare as compare_runs
+    from ctl_keras.evaluation.tables import format_comparison
+
+    result = compare_runs(runs, data, split)
+    _show(result, as_json, format_comparison(result))
 
 
 @app.command()

@@ -30,7 +30,7 @@ def error(*arguments, code=2):
 
 def test_every_verb_has_help_and_there_is_a_version():
     listed = cli("--help").stdout
-    for verb in ("synthesize", "prepare", "train", "evaluate", "export", "score", "recommend"):
+    for verb in ("synthesize", "prepare", "train", "evaluate", "compare", "export", "score", "recommend"):
         assert verb in listed
     assert cli("--version").stdout == "ctl-keras 0.1.0\n"
 

@@ -6,92 +6,125 @@ from typing import Any
 
 import numpy as np
 
+from ctl_keras.config import from_dict
+from ctl_keras.data.candidates import candidates_hash
 from ctl_keras.data.pairs import Pairs
-from ctl_keras.data.records import read_records
+from ctl_keras.data.records import read_manifest, read_records
 from ctl_keras.errors import InputError
-from ctl_keras.evaluation.rankers import model_ranker, popularity_ranker, untrained_ranker
-from ctl_keras.evaluation.ranking import METRICS, rank_metrics, summarise
-from ctl_keras.files import write_json
+from ctl_keras.evaluation.rankers import all_rankers
+from ctl_keras.evaluation.ranking import SceneBootstrap, rank_metrics, summarise
+from ctl_keras.evaluation.reliability import reliability
+from ctl_keras.evaluation.stored import model_hash, write_evaluation
+from ctl_keras.files import read_json, write_json
 from ctl_keras.models.complete_the_look import CompleteTheLook
+from ctl_keras.training.calibration import Calibration
 from ctl_keras.training.run import load_run
 
 
 def evaluate(
-    model: CompleteTheLook, pairs: Pairs, batch_size: int = 32, resamples: int = 1000, seed: int = 0
+    model: CompleteTheLook,
+    pairs: Pairs,
+    batch_size: int = 32,
+    resamples: int = 1000,
+    seed: int = 0,
+    calibration: Calibration | None = None,
 ) -> dict[str, Any]:
-    """Ranks each pair's product among the products of its category, by the model and by the baselines.
+    """Ranks each pair's product among the candidates of its category, by the model and by the baselines.
 
     Pairs of categories that the model doesn't know, and pairs without any negative, are left out and counted.
 
     Args:
         model: the trained model.
-        pairs: the table, as a rule the test split.
+        pairs: the table, as a rule the test split. Prepared data bring their candidates along (`Pairs.candidates`); else
+            they are the table's own products.
         batch_size: int. Defaults to 32.
         resamples: int. Bootstrap resamples of the scenes. Defaults to 1000.
         seed: int. Of the bootstrap. Defaults to 0.
+        calibration: from `fit_calibration`, to be judged on these pairs. Without it `"calibration"` is left out.
 
     Returns:
-        `{"split", "pairs", "left_out", "model": M, "baselines": {"popularity": M, "untrained_cosine": M}}`; M as `summarise`
-        gives it, `left_out` a dict reason -> number of pairs.
+        `{"split", "pairs", "left_out", "candidates", "model": M, "baselines": {NAME: M}, "calibration"}`: M as `summarise`
+        gives it, for a baseline with `"model_minus_baseline"`: the paired difference, as `SceneBootstrap.figures` gives it;
+        `left_out` a dict reason -> number of pairs; `candidates` the SHA-256 of the candidate lists; `calibration` as
+        `reliability` gives it. The baselines are `popularity`, `untrained_cosine`, `colour_histogram` and the model's own
+        parts, see `model_rankers`.
 
     Raises:
         InputError: no pair can be evaluated.
     """
-    known, left_out = with_model_categories(model, pairs)
-    usable = known.has_negative() if len(known) else np.zeros(0, bool)
-    left_out["no negative in the category"] = int((~usable).sum())
-    if not usable.any():
-        raise InputError(f"None of the {len(pairs)} pairs can be evaluated: {left_out}. The model knows {model.categories}.")
-    rankers = {
-        "model": model_ranker(model, known, batch_size),
-        "popularity": popularity_ranker(known),
-        "untrained_cosine": untrained_ranker(model, known, batch_size),
-    }
-    ranked = known.take(usable)
-    results = {
-        name: summarise(ranked, rank_metrics(known, ranker)[usable], resamples, seed) for name, ranker in rankers.items()
-    }
-    return {
-        "split": pairs.split_name,
-        "pairs": len(ranked),
-        "left_out": left_out,
-        "model": results.pop("model"),
-        "baselines": results,
-    }
+    return _evaluated(model, pairs, batch_size, resamples, seed, calibration)[0]
 
 
 def evaluate_run(run: str | Path, data: str | Path, split: str = "test", to: str | Path | None = None) -> dict[str, Any]:
-    """Evaluates the model of a run on a split of prepared data, and writes the result to `to`, if given, as JSON.
+    """Evaluates the model of a run, with its calibration, on a split of prepared data.
+
+    The result is written into the run as `evaluation/<split>.json`, with the four figures of each pair in
+    `evaluation/<split>.csv`; and to `to`, if given.
+
+    Returns:
+        As `evaluate`, with `"data_hash"` and `"model_hash"`: the hash of the prepared data, and of the model's file.
 
     Raises:
         InputError: as `load_run`, `read_records` and `evaluate`.
     """
     model, _ = load_run(run)
-    result = evaluate(model, read_records(data, split))
+    calibration = from_dict(Calibration, read_json(Path(run) / "calibration.json", "The run's calibration"))
+    result, ranked, values = _evaluated(model, read_records(data, split), calibration=calibration)
+    result |= {"data_hash": read_manifest(data)["hash"], "model_hash": model_hash(run)}
+    write_evaluation(run, result, ranked, values)
     if to is not None:
         write_json(to, result)
     return result
+
+
+def _evaluated(
+    model: CompleteTheLook,
+    pairs: Pairs,
+    batch_size: int = 32,
+    resamples: int = 1000,
+    seed: int = 0,
+    calibration: Calibration | None = None,
+) -> tuple[dict[str, Any], Pairs, np.ndarray]:
+    """The result, the pairs that were ranked, and the model's figures `[pairs, 4]` for each."""
+    known, left_out = with_model_categories(model, pairs)
+    usable = known.has_negative() if len(known) else np.zeros(0, bool)
+    left_out["no negative in the category"] = int((~usable).sum())
+    if not usable.any():
+        raise InputError(f"None of the {len(pairs)} pairs can be evaluated: {left_out}. The model knows {model.categories}.")
+    rankers = all_rankers(model, known, batch_size)
+    ranked = known.take(usable)
+    values = {name: rank_metrics(known, ranker)[usable] for name, ranker in rankers.items()}
+    bootstrap = SceneBootstrap(ranked.scene, resamples, seed)
+    figures = {name: summarise(ranked, values[name], bootstrap) for name in values}
+    result = {
+        "split": pairs.split_name,
+        "pairs": len(ranked),
+        "left_out": left_out,
+        "candidates": candidates_hash(pairs),
+        "model": figures.pop("model"),
+        "baselines": {
+            name: {**figures[name], "model_minus_baseline": bootstrap.figures(values["model"] - values[name])}
+            for name in figures
+        },
+    }
+    if calibration is not None:
+        result["calibration"] = reliability(known, rankers["model"], calibration)
+    return result, ranked, values["model"]
 
 
 def with_model_categories(model: CompleteTheLook, pairs: Pairs) -> tuple[Pairs, dict[str, int]]:
     """The pairs whose category the model knows, with the model's indices, and how many were left out.
 
     Returns:
-        The table, and `{"category unknown to the model": count}`.
+        The table, with the candidates that it had, and `{"category unknown to the model": count}`.
     """
     index_of = {name: index for index, name in enumerate(model.categories)}
     mapped = np.array([index_of.get(name, -1) for name in pairs.categories])[pairs.category]
-    kept = dataclasses.replace(pairs.take(mapped >= 0), category=mapped[mapped >= 0], categories=model.categories)
+    products = dict(zip(pairs.categories, pairs.category_products, strict=True))
+    kept = dataclasses.replace(
+        pairs.take(mapped >= 0),
+        category=mapped[mapped >= 0],
+        categories=model.categories,
+        candidates=tuple(products.get(name, np.zeros(0, int)) for name in model.categories),
+    )
     return kept, {"category unknown to the model": int((mapped < 0).sum())}
-
-
-def format_table(result: dict[str, Any]) -> str:
-    """The result of `evaluate` as text, one ranker a line, each figure with its interval."""
-    rankers = {"model": result["model"], **result["baselines"]}
-    lines = [f"{result['split']}: {result['pairs']} pairs"]
-    lines += [f"left out: {count} pairs, {reason}" for reason, count in result["left_out"].items() if count]
-    lines.append(f"{'':18}" + "".join(f"{name:>24}" for name in METRICS))
-    for name, figures in rankers.items():
-        cells = (figures[metric] for metric in METRICS)
-        lines.append(f"{name:18}" + "".join(f"{c['value']:>8.3f} [{c['low']:.3f}, {c['high']:.3f}]" for c in cells))
-    return "\n".join(lines)

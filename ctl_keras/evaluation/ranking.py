@@ -1,6 +1,6 @@
 """The ranking protocol: for each pair, the rank of its product among the candidates of its category."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -14,11 +14,28 @@ _ROWS = 1024  # ranked at a time
 Ranker = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
+def ranked_blocks(pairs: Pairs, ranker: Ranker) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """The distances of all pairs that have a negative, block by block of one category.
+
+    Yields:
+        Rows of the table `[rows]`, distances to the candidates float64 `[rows, candidates]`, to the own product `[rows, 1]`,
+        and which candidates are negatives, bool `[rows, candidates]`.
+    """
+    usable = pairs.has_negative()
+    for category, candidates in enumerate(pairs.category_products):
+        all_rows = np.flatnonzero(usable & (pairs.category == category))
+        for start in range(0, len(all_rows), _ROWS):
+            rows = all_rows[start : start + _ROWS]
+            distances = np.asarray(ranker(rows, candidates), np.float64)
+            own = distances[np.arange(len(rows)), np.searchsorted(candidates, pairs.product[rows])][:, None]
+            yield rows, distances, own, ~pairs.is_positive(pairs.scene[rows][:, None], candidates[None])
+
+
 def rank_metrics(pairs: Pairs, ranker: Ranker) -> np.ndarray:
-    """Ranks each pair's product among the split's products of its category that are no positives of its scene.
+    """Ranks each pair's product among the candidates of its category that are no positives of its scene.
 
     Args:
-        pairs: the table; its products are the candidates.
+        pairs: the table; its `category_products` are the candidates.
         ranker: gives distances, the smaller the better.
 
     Returns:
@@ -27,48 +44,47 @@ def rank_metrics(pairs: Pairs, ranker: Ranker) -> np.ndarray:
         comparisons with one negative give on average (the per-query AUC).
     """
     values = np.full((len(pairs), len(METRICS)), np.nan)
-    usable = pairs.has_negative()
-    blocks = [
-        (rows[start : start + _ROWS], candidates)
-        for category, candidates in enumerate(pairs.category_products)
-        if len(rows := np.flatnonzero(usable & (pairs.category == category)))
-        for start in range(0, len(rows), _ROWS)
-    ]
-    for rows, candidates in blocks:
-        distances = np.asarray(ranker(rows, candidates), np.float64)
-        own = distances[np.arange(len(rows)), np.searchsorted(candidates, pairs.product[rows])][:, None]
-        negative = ~pairs.is_positive(pairs.scene[rows][:, None], candidates[None])
+    for rows, distances, own, negative in ranked_blocks(pairs, ranker):
         nearer = np.sum((distances < own) & negative, axis=1) + np.sum((distances == own) & negative, axis=1) / 2
         rank = 1 + nearer
         values[rows] = np.stack([1 - nearer / negative.sum(axis=1), rank <= 1, rank <= 10, 1 / rank], axis=1)
     return values
 
 
-def summarise(pairs: Pairs, values: np.ndarray, resamples: int = 1000, seed: int = 0) -> dict:
-    """Means with 95 % bootstrap intervals over scenes, of all pairs and by category.
+class SceneBootstrap:
+    """Means with 95 % bootstrap intervals over scenes.
 
-    A scene's pairs are resampled together: they share a photo, so they are not independent.
+    A scene's pairs are resampled together: they share a photo, so they are not independent. The same table, resamples and
+    seed draw the same scenes, so the interval of a difference of two rankers is that of its values, pair by pair.
 
     Args:
-        pairs: the table.
-        values: `[pairs, 4]` from `rank_metrics`.
+        scenes: array or list `[pairs]`, the scene of each pair, by number or id.
         resamples: int. Defaults to 1000.
         seed: int. Defaults to 0.
-
-    Returns:
-        `{"binary_accuracy": {"value", "low", "high", "n"}, "hit@1", "hit@10", "mrr", "by_category": {name: the same}}`.
     """
-    scenes = np.unique(pairs.scene, return_inverse=True)[1]
-    count = scenes.max() + 1
-    weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
 
-    def figures(rows: np.ndarray) -> dict:
-        sizes = np.bincount(scenes[rows], minlength=count)
-        drawn = weights @ sizes
+    def __init__(self, scenes: np.ndarray | Sequence[str], resamples: int = 1000, seed: int = 0):
+        self._scenes = np.unique(scenes, return_inverse=True)[1]
+        self._count = count = self._scenes.max() + 1
+        self._weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
+
+    def figures(self, values: np.ndarray, rows: np.ndarray | None = None) -> dict[str, dict]:
+        """The mean of each metric.
+
+        Args:
+            values: `[pairs, 4]`, in the order of `METRICS`.
+            rows: int array, the pairs that count. Defaults to all.
+
+        Returns:
+            `{"binary_accuracy": {"value", "low", "high", "n"}, "hit@1", "hit@10", "mrr"}`.
+        """
+        rows = np.arange(len(values)) if rows is None else rows
+        scenes = self._scenes[rows]
+        drawn = self._weights @ np.bincount(scenes, minlength=self._count)
         result = {}
         for column, name in enumerate(METRICS):
-            sums = np.bincount(scenes[rows], weights=values[rows, column], minlength=count)
-            means = (weights @ sums)[drawn > 0] / drawn[drawn > 0]
+            sums = np.bincount(scenes, weights=values[rows, column], minlength=self._count)
+            means = (self._weights @ sums)[drawn > 0] / drawn[drawn > 0]
             low, high = np.percentile(means, [2.5, 97.5]) if len(means) else (np.nan, np.nan)
             result[name] = {
                 "value": float(values[rows, column].mean()),
@@ -78,9 +94,21 @@ def summarise(pairs: Pairs, values: np.ndarray, resamples: int = 1000, seed: int
             }
         return result
 
+
+def summarise(pairs: Pairs, values: np.ndarray, bootstrap: SceneBootstrap) -> dict:
+    """Means with 95 % bootstrap intervals over scenes, of all pairs and by category.
+
+    Args:
+        pairs: the table.
+        values: `[pairs, 4]` from `rank_metrics`.
+        bootstrap: of the scenes of these pairs.
+
+    Returns:
+        `{"binary_accuracy": {"value", "low", "high", "n"}, "hit@1", "hit@10", "mrr", "by_category": {name: the same}}`.
+    """
     by_category = {
-        name: figures(rows)
+        name: bootstrap.figures(values, rows)
         for index, name in enumerate(pairs.categories)
         if len(rows := np.flatnonzero(pairs.category == index))
     }
-    return {**figures(np.arange(len(pairs))), "by_category": by_category}
+    return {**bootstrap.figures(values), "by_category": by_category}

@@ -75,6 +75,31 @@ def loss_curve(history: Sequence[dict[str, float]], margin: float) -> Any:
     return figure
 
 
+def calibration_curve(calibration: dict[str, Any]) -> Any:
+    """Share of positives by probability, beside the diagonal of a perfect calibration; the larger a dot, the more pairs.
+
+    Args:
+        calibration: what `reliability` gives.
+
+    Returns:
+        A matplotlib figure.
+    """
+    figure, axes = new_figure(1, 1, (4.0, 4.0))
+    axis = axes[0, 0]
+    axis.spines[["left", "bottom"]].set_visible(True)
+    ticks = np.linspace(0, 1, 6)
+    axis.set(xticks=ticks, yticks=ticks, xlim=(0, 1), ylim=(0, 1), xlabel="probability", ylabel="share of positives")
+    axis.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":", label="perfect")
+    filled = [part for part in calibration["bins"] if part["count"]]
+    x, y = [part["probability"] for part in filled], [part["positives"] for part in filled]
+    share = np.array([part["count"] for part in filled]) / sum(part["count"] for part in filled)
+    axis.plot(x, y, color=POSITIVE, label="model")
+    axis.scatter(x, y, s=10 + 400 * share, color=POSITIVE, alpha=0.6, clip_on=False)
+    axis.set_title(f"expected calibration error {calibration['expected_calibration_error']:.3f}", fontsize=9)
+    axis.legend(fontsize=8, frameon=False)
+    return figure
+
+
 def _whole_numbers() -> Any:
     from matplotlib.ticker import MaxNLocator
 

@@ -10,10 +10,13 @@ from ctl_keras.data.batches import image_batches
 from ctl_keras.data.pairs import Pairs
 from ctl_keras.data.records import read_records
 from ctl_keras.evaluation.evaluate import with_model_categories
-from ctl_keras.evaluation.rankers import model_ranker
+from ctl_keras.evaluation.rankers import model_rankers
+from ctl_keras.evaluation.ranking import Ranker
+from ctl_keras.evaluation.reliability import reliability
 from ctl_keras.files import new_folder, read_json
 from ctl_keras.models.complete_the_look import CompleteTheLook
-from ctl_keras.pictures.boards import attention_board, loss_curve, ranking_board, save, short_name
+from ctl_keras.pictures.boards import attention_board, calibration_curve, loss_curve, ranking_board, save, short_name
+from ctl_keras.training.calibration import Calibration
 from ctl_keras.training.callbacks import read_history
 from ctl_keras.training.run import load_run
 
@@ -21,13 +24,14 @@ SCENES, RANKED, CATEGORIES = 6, 6, 6
 
 
 def write_report(run: str | Path, data: str | Path, split: str, out: str | Path) -> list[Path]:
-    """Draws loss curve, ranked products and attention of a finished run.
+    """Draws loss curve, ranked products, attention and calibration of a finished run.
 
     Args:
         run: run folder.
         data: prepared data.
         split: the split that the scenes are taken from.
-        out: folder to make; it gets `loss_curve.png`, `ranked_products.png` and `attention.png`.
+        out: folder to make; it gets `loss_curve.png`, `ranked_products.png`, `attention.png` and
+            `calibration.png`.
 
     Returns:
         The files.
@@ -41,10 +45,13 @@ def write_report(run: str | Path, data: str | Path, split: str, out: str | Path)
     config = from_dict(Config, read_json(run / "config.json", "The settings of the run"))
     pairs, _ = with_model_categories(model, read_records(data, split))
     rows = _spread(pairs, SCENES)
+    calibration = from_dict(Calibration, read_json(run / "calibration.json", "The run's calibration"))
+    ranker = model_rankers(model, pairs, 32)["model"]
     figures = {
         "loss_curve.png": loss_curve(read_history(run / "history.csv"), config.training.margin),
-        "ranked_products.png": ranking_board(ranked_rows(model, pairs, rows)),
+        "ranked_products.png": ranking_board(ranked_rows(model, pairs, rows, ranker=ranker)),
         "attention.png": attention_figure(model, pairs, rows),
+        "calibration.png": calibration_curve(reliability(pairs, ranker, calibration)),
     }
     with new_folder(out) as folder:
         for name, figure in figures.items():
@@ -52,16 +59,19 @@ def write_report(run: str | Path, data: str | Path, split: str, out: str | Path)
     return [out / name for name in figures]
 
 
-def ranked_rows(model: CompleteTheLook, pairs: Pairs, rows: np.ndarray, count: int = RANKED) -> list[dict[str, Any]]:
+def ranked_rows(
+    model: CompleteTheLook, pairs: Pairs, rows: np.ndarray, count: int = RANKED, ranker: Ranker | None = None
+) -> list[dict[str, Any]]:
     """What `ranking_board` draws, for some rows of the table.
 
     Args:
         model: the trained model, whose categories `pairs.category` indexes.
-        pairs: the table; its products are the candidates.
+        pairs: the table; its `category_products` are the candidates.
         rows: int array.
         count: int. Ranked products a scene. Defaults to 6.
+        ranker: the model's, where there is one already. Defaults to a new one.
     """
-    rank = model_ranker(model, pairs, 32)
+    rank = ranker or model_rankers(model, pairs, 32)["model"]
     scenes = _pictures(pairs, pairs.scene[rows], pairs.window[rows], model.image_size)
     own = _pictures(pairs, pairs.product[rows], None, model.image_size)
     result = []

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ctl_keras as ctl
-from ctl_keras.evaluation.evaluate import format_table, with_model_categories
-from ctl_keras.evaluation.ranking import METRICS, rank_metrics, summarise
+from ctl_keras.evaluation.evaluate import with_model_categories
+from ctl_keras.evaluation.ranking import METRICS, SceneBootstrap, rank_metrics, summarise
 from tests.data.test_triplets import pair_lists, table
 
 
@@ -48,7 +48,7 @@ def test_bootstrap_resamples_scenes_not_pairs():
     """Two scenes of many equal pairs: by scenes the interval is all of [0, 1], by pairs it would be narrow."""
     pairs = table([(scene, product) for scene in (0, 1) for product in range(0, 60, 3)])
     values = np.repeat(np.where(pairs.scene == 0, 0.0, 1.0)[:, None], len(METRICS), axis=1)
-    figures = summarise(pairs, values)["binary_accuracy"]
+    figures = SceneBootstrap(pairs.scene).figures(values)["binary_accuracy"]
     assert figures == {"value": 0.5, "low": 0.0, "high": 1.0, "n": 40}
 
 
@@ -57,7 +57,7 @@ def test_interval_has_the_size_that_theory_gives():
     pairs = table([(0, 0)]).take(np.zeros(400, int))
     pairs.scene[:] = np.arange(400) % 100
     values = np.repeat(random.normal(size=100)[pairs.scene][:, None], len(METRICS), axis=1)
-    figures = summarise(pairs, values, resamples=4000)["mrr"]
+    figures = SceneBootstrap(pairs.scene, resamples=4000).figures(values)["mrr"]
     half = 1.96 * values[:100, 0].std() / np.sqrt(100)
     assert figures["high"] - figures["low"] == pytest.approx(2 * half, rel=0.06)
 
@@ -65,7 +65,7 @@ def test_interval_has_the_size_that_theory_gives():
 def test_by_category_covers_all_pairs():
     pairs = table([(scene, product) for scene, product in enumerate(range(12))])
     values = np.random.default_rng(0).random((12, len(METRICS)))
-    result = summarise(pairs, values)
+    result = summarise(pairs, values, SceneBootstrap(pairs.scene))
     assert sum(part["mrr"]["n"] for part in result["by_category"].values()) == 12
     assert result["by_category"]["c1"]["mrr"]["value"] == pytest.approx(values[pairs.category == 1, 3].mean())
 
@@ -83,14 +83,14 @@ def test_categories_are_matched_by_name():
 def test_ranks_by_the_models_own_distance(settings, drawn_pairs):
     """`evaluate` embeds each picture once; the model, asked for one triplet at a time, says the same."""
     from ctl_keras.data.batches import image_batches
-    from ctl_keras.evaluation.rankers import model_ranker
+    from ctl_keras.evaluation.rankers import model_rankers
     from tests.conftest import SMALL
 
     model = ctl.CompleteTheLook(drawn_pairs.categories, 32, **SMALL, **settings)
     pairs = drawn_pairs.take(np.arange(40))
     rows = np.flatnonzero(pairs.category == 1)[:3]
     candidates = pairs.category_products[1]
-    distances = model_ranker(model, pairs, 16)(rows, candidates)
+    distances = model_rankers(model, pairs, 16)["model"](rows, candidates)
     assert distances.shape == (3, len(candidates))
     pictures = next(iter(image_batches(pairs.images, candidates, None, 100, 32))).numpy()
     for number, row in enumerate(rows):
@@ -99,28 +99,3 @@ def test_ranks_by_the_models_own_distance(settings, drawn_pairs):
         category = np.full(len(candidates), 1, "int32")
         inputs = {"scene": repeated, "positive": pictures, "negative": pictures, "category": category}
         np.testing.assert_allclose(distances[number], np.asarray(model(inputs))[:, 0], atol=1e-5)
-
-
-def test_evaluate(run, records):
-    model, _ = ctl.load_run(run)
-    pairs = ctl.read_records(records, "test")
-    result = ctl.evaluate(model, pairs, resamples=50)
-    assert result["split"] == "test"
-    assert result["pairs"] + sum(result["left_out"].values()) == len(pairs)
-    assert set(result["baselines"]) == {"popularity", "untrained_cosine"}
-    for figures in (result["model"], *result["baselines"].values()):
-        assert set(figures) == {*METRICS, "by_category"}
-        for metric in METRICS:
-            assert 0 <= figures[metric]["low"] <= figures[metric]["value"] <= figures[metric]["high"] <= 1
-    text = format_table(result)
-    assert "untrained_cosine" in text
-    assert f"test: {result['pairs']} pairs" in text
-
-
-def test_nothing_to_evaluate(run, drawn_pairs):
-    import dataclasses
-
-    model, _ = ctl.load_run(run)
-    renamed = dataclasses.replace(drawn_pairs, categories=tuple(f"other {name}" for name in drawn_pairs.categories))
-    with pytest.raises(ctl.InputError, match=r"None of the 150 pairs can be evaluated: .*category unknown to the model': 150"):
-        ctl.evaluate(model, renamed)

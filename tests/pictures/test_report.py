@@ -11,7 +11,7 @@ from ctl_keras.pictures.report import write_report
 
 def test_report_folder(run, records, tmp_path):
     files = write_report(run, records, "test", tmp_path / "report")
-    assert {path.name for path in files} == {"loss_curve.png", "ranked_products.png", "attention.png"}
+    assert {path.name for path in files} == {"loss_curve.png", "ranked_products.png", "attention.png", "calibration.png"}
     for path in files:
         with Image.open(path) as image:
             assert min(image.size) > 200
