@@ -60,7 +60,7 @@ demo:
 	@echo "  records/           $(if $(DATA),,the drawn pictures of data/, )cropped, checked and split"
 	@echo "  run/               settings, history, checkpoints, the trained model"
 	@echo "  evaluation.json    accuracy, hit@k and MRR with intervals, beside the baselines"
-	@echo "  report/            loss_curve.png  ranked_products.png  attention.png"
+	@echo "  report/            loss_curve.png  ranked_products.png  attention.png  calibration.png"
 	@echo "  saved_models/$(NAME)/   for TensorFlow Serving"
 
 notebooks: install
