@@ -254,6 +254,16 @@ def read_records(folder: str | Path, split: str) -> Pairs:
     return dataclasses.replace(pairs, candidates=read_candidates(folder / "candidates.json", pairs))
 
 
+def hash_of_pictures(folder: str | Path) -> str:
+    """What stands for the pictures of a prepared folder, whatever its splits and categories.
+
+    Raises:
+        InputError: as `read_manifest`.
+    """
+    manifest = read_manifest(folder)
+    return hashlib.sha256("".join(manifest["files"][name]["sha256"] for name in manifest["image_shards"]).encode()).hexdigest()
+
+
 def read_manifest(folder: str | Path) -> dict[str, Any]:
     """The manifest of a prepared folder.
 

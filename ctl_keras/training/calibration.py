@@ -8,6 +8,7 @@ from ctl_keras.data.pairs import Pairs
 from ctl_keras.data.triplets import triplets
 from ctl_keras.errors import InputError
 from ctl_keras.models.complete_the_look import CompleteTheLook
+from ctl_keras.training.feature_cache import CachedFeatures
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,16 @@ class Calibration:
 UNCALIBRATED = Calibration(slope=1.0, intercept=2.0, pairs=0)  # 0.5 at the distance of orthogonal embeddings
 
 
-def fit_calibration(model: CompleteTheLook, validation: Pairs, batch_size: int = 32) -> Calibration:
+def fit_calibration(
+    model: CompleteTheLook, validation: Pairs, batch_size: int = 32, source: CachedFeatures | None = None
+) -> Calibration:
     """Fits the map to a model's distances on validation pairs, each against one negative of its category.
 
     Args:
         model: the trained model.
         validation: pairs that it was not trained on.
         batch_size: int. Defaults to 32.
+        source: cached features of these pairs. Defaults to their pictures.
 
     Returns:
         The fitted `Calibration`.
@@ -46,8 +50,9 @@ def fit_calibration(model: CompleteTheLook, validation: Pairs, batch_size: int =
     Raises:
         InputError: no pair has a negative.
     """
-    dataset = triplets(validation, batch_size, model.image_size, training=False)
-    return fit_logistic(model.predict(dataset, verbose=0))
+    dataset = triplets(validation, batch_size, model.image_size, training=False, source=source)
+    scorer = model if source is None else model.feature_trainer()
+    return fit_logistic(scorer.predict(dataset, verbose=0))
 
 
 def fit_logistic(distances: np.ndarray) -> Calibration:

@@ -81,13 +81,15 @@ class CachedFeatures:
         return out
 
 
-def cache_features(model: CompleteTheLook, pairs: Pairs, data_hash: str, to: str | Path, views: int = 1, seed: int = 0) -> Path:
+def cache_features(
+    model: CompleteTheLook, pairs: Pairs, pictures_hash: str, to: str | Path, views: int = 1, seed: int = 0
+) -> Path:
     """Runs the backbone over all pictures of a table, or goes on where a killed one has stopped.
 
     Args:
         model: its backbone, its regions and its picture size decide the features.
         pairs: the table.
-        data_hash: str. What stands for its pictures, such as the hash in the manifest of prepared data.
+        pictures_hash: str. What stands for its pictures: `hash_of_pictures` of prepared data.
         to: folder that holds caches; each has a folder of its own, named by a hash of all that it depends on.
         views: int. Variants of each picture: 1 for the picture itself, 2 with its mirror image, more with random crops.
             Defaults to 1.
@@ -101,7 +103,7 @@ def cache_features(model: CompleteTheLook, pairs: Pairs, data_hash: str, to: str
     """
     if views < 1:
         raise InputError(f"`views` must be positive. Received: {views}")
-    origin = _origin(model, pairs, data_hash, views, seed)
+    origin = _origin(model, pairs, pictures_hash, views, seed)
     folder = Path(to) / hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:16]
     if (folder / "features.json").is_file():
         return folder
@@ -134,7 +136,7 @@ def cache_features(model: CompleteTheLook, pairs: Pairs, data_hash: str, to: str
     return folder
 
 
-def _origin(model: CompleteTheLook, pairs: Pairs, data_hash: str, views: int, seed: int) -> dict[str, Any]:
+def _origin(model: CompleteTheLook, pairs: Pairs, pictures_hash: str, views: int, seed: int) -> dict[str, Any]:
     """All that the features depend on."""
     weights = hashlib.sha256()
     for weight in model.backbone.get_weights():
@@ -145,7 +147,7 @@ def _origin(model: CompleteTheLook, pairs: Pairs, data_hash: str, views: int, se
     settings = to_dict(model.config)
     return {
         "format": FORMAT,
-        "data": data_hash,
+        "pictures": pictures_hash,
         "split": pairs.split_name,
         "pairs": rows.hexdigest(),
         "backbone": {name: model.backbone.get_config()[name] for name in ("network", "image_size", "global_tap", "local_tap")},

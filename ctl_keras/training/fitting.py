@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from ctl_keras.config import Config, StageConfig
 from ctl_keras.data.pairs import Pairs
-from ctl_keras.data.stream import Source
 from ctl_keras.data.triplets import pair_batches, triplets
 from ctl_keras.errors import InputError
 from ctl_keras.losses.triplet_loss import TripletLoss
@@ -34,15 +33,15 @@ class Fitting:
         model: the model; its layers are trained, whatever the trainer's inputs are.
         config: settings.
         train, validation: the tables.
-        data_hash: str. Stands for their pictures in the feature cache.
+        pictures_hash: str. Stands for their pictures in the feature cache, see `hash_of_pictures`.
 
     Raises:
         InputError: the settings do not fit the data.
     """
 
-    def __init__(self, model: CompleteTheLook, config: Config, train: Pairs, validation: Pairs, data_hash: str):
+    def __init__(self, model: CompleteTheLook, config: Config, train: Pairs, validation: Pairs, pictures_hash: str):
         self.model, self.config = model, config
-        self._train, self._validation, self._data_hash = train, validation, data_hash
+        self._train, self._validation, self._pictures_hash = train, validation, pictures_hash
         settings = config.training
         self._replicas = tf.distribute.get_strategy().num_replicas_in_sync
         usable = int(train.has_negative().sum())
@@ -58,9 +57,12 @@ class Fitting:
         self.trainer: keras.Model = model
 
     def check(self) -> None:
-        """Raises `InputError` where a later stage could not begin."""
+        """Raises `InputError` where a stage could not begin."""
         for stage in self.stages:
             self.model.backbone.unfreeze(stage.unfreeze)
+            steps = self.steps_per_epoch * stage.epochs
+            make_optimizer(self.config.training, stage.learning_rate, steps, self.model.trainable_variables)
+        self.freeze()
 
     def begin_stage(self, number: int) -> None:
         """Freezes and unfreezes, and compiles with the stage's own optimizer.
@@ -93,21 +95,17 @@ class Fitting:
         if settings.in_batch:
             shared["group"] = settings.group
         make = pair_batches if settings.in_batch else triplets
-        fitted = make(
-            self._train,
-            training=True,
-            augment=data.augment,
-            first_step=first_step,
-            source=self._source(self._train, data.views if data.augment else 1),
-            **shared,
-        )
-        return fitted, make(self._validation, training=False, source=self._source(self._validation, 1), **shared)
+        views = data.views if data.augment else 1
+        source = self.features(self._train, views)
+        fitted = make(self._train, training=True, augment=data.augment, first_step=first_step, source=source, **shared)
+        return fitted, make(self._validation, training=False, source=self.features(self._validation), **shared)
 
-    def _source(self, pairs: Pairs, views: int) -> Source | None:
+    def features(self, pairs: Pairs, views: int = 1) -> CachedFeatures | None:
+        """The cached features of a table, computed if they are not yet; None in a stage that trains from pictures."""
         if not self._features:
             return None
         to = Path(self.config.data.feature_cache or "")
-        return CachedFeatures(cache_features(self.model, pairs, self._data_hash, to, views, self.config.training.seed), pairs)
+        return CachedFeatures(cache_features(self.model, pairs, self._pictures_hash, to, views), pairs)
 
     def save(self, path: Path) -> None:
         save_state(path, self._variables())

@@ -23,7 +23,7 @@ import keras
 import tensorflow as tf
 
 from ctl_keras.config import Config, from_dict, to_dict
-from ctl_keras.data.records import read_manifest, read_records
+from ctl_keras.data.records import hash_of_pictures, read_manifest, read_records
 from ctl_keras.errors import InputError
 from ctl_keras.files import new_file, read_json, write_json
 from ctl_keras.models.complete_the_look import CompleteTheLook
@@ -83,11 +83,11 @@ def train(
             model = keras.models.load_model(out / "checkpoints" / "initial.keras")
         else:
             model = CompleteTheLook(pairs.categories, config.data.image_size, config.model)
-        fitting = Fitting(model, config, pairs, validation, data_hash)
+        fitting = Fitting(model, config, pairs, validation, hash_of_pictures(data))
         fitting.check()
-        fitting.begin_stage(0)
         if not resume and chief:  # nothing is made before data, settings and weights have turned out to be right
             _write_beginning(out, model, config, {"data": str(data), "data_hash": data_hash, "strategy": strategy})
+        fitting.begin_stage(0)
         _fit(fitting, out, config, rows, chief)
         if not rows:
             raise RuntimeError(
@@ -99,10 +99,11 @@ def train(
         fitting.load(checkpoint_path(out, epoch))
         fitting.take_average()
         fitting.freeze()
+        features = fitting.features(validation)
     record = _ending(out, config, rows, epoch)
     if chief:
         trained = uncompiled(model)
-        calibration = fit_calibration(trained, validation, config.training.batch_size)
+        calibration = fit_calibration(trained, validation, config.training.batch_size, features)
         write_json(out / "calibration.json", to_dict(calibration))
         write_json(out / "run.json", record)
         with new_file(out / "model.keras") as temporary:  # last of all: a run with a model is a run that has ended
@@ -177,7 +178,7 @@ def _write_beginning(out: Path, model: CompleteTheLook, config: Config, origin: 
     path = out / "checkpoints" / "initial.keras"
     path.parent.mkdir()
     with new_file(path) as temporary:
-        uncompiled(model).save(temporary)
+        model.save(temporary)  # no copy: a variable that only the chief makes would wait for the other workers
 
 
 def _fit(fitting: Fitting, out: Path, config: Config, rows: list[dict[str, float]], chief: bool) -> None:

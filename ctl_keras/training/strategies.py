@@ -37,7 +37,19 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
         ) from None
     if len(workers) == 1:
         return make_strategy("mirrored")
-    return tf.distribute.MultiWorkerMirroredStrategy()
+    return _MultiWorkerStrategy()
+
+
+class _MultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
+    """With two habits of Keras 3 that TensorFlow refuses here: it asks for the mean of a whole nested batch, of which it takes
+    the shapes, and for the mean of scalars (loss and metrics) along their first axis."""
+
+    def reduce(self, reduce_op, value, axis):
+        if isinstance(value, dict | tuple | list):
+            return tf.nest.map_structure(lambda each: self.experimental_local_results(each)[0], value)
+        if self.experimental_local_results(value)[0].shape.rank == 0:
+            axis = None
+        return super().reduce(reduce_op, value, axis)
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:

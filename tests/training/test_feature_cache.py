@@ -80,8 +80,8 @@ def test_a_killed_cache_goes_on(model, drawn_pairs, tmp_path, monkeypatch):
 
 
 def test_the_key_is_of_all_that_the_features_depend_on(model, drawn_pairs, folder):
-    def key(other_model=model, pairs=drawn_pairs, data="hash", views=3, seed=0):
-        origin = feature_cache._origin(other_model, pairs, data, views, seed)
+    def key(other_model=model, pairs=drawn_pairs, pictures="hash", views=3, seed=0):
+        origin = feature_cache._origin(other_model, pairs, pictures, views, seed)
         return feature_cache.hashlib.sha256(feature_cache.json.dumps(origin, sort_keys=True).encode()).hexdigest()[:16]
 
     assert key() == folder.name
@@ -89,7 +89,7 @@ def test_the_key_is_of_all_that_the_features_depend_on(model, drawn_pairs, folde
         ctl.CompleteTheLook(drawn_pairs.categories, 32, **SMALL),  # other random weights
         ctl.CompleteTheLook(drawn_pairs.categories, 32, **SMALL, regions=[2, 2]),
     ]
-    keys = [key(), *map(key, others), key(pairs=drawn_pairs.take(np.arange(40))), key(data="x"), key(views=2), key(seed=1)]
+    keys = [key(), *map(key, others), key(pairs=drawn_pairs.take(np.arange(40))), key(pictures="x"), key(views=2), key(seed=1)]
     assert len(set(keys)) == len(keys)
     heads = ctl.CompleteTheLook(drawn_pairs.categories, 32, **{**SMALL, "attention": "uniform", "dim": 8})
     heads.backbone.set_weights(model.backbone.get_weights())

@@ -153,6 +153,7 @@ def test_a_checkpoint_that_is_ahead_of_the_history_does_not_count(records, confi
 def test_a_damaged_checkpoint_is_named(run, records, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
+    (copy / "model.keras").unlink()
     (copy / "checkpoints" / "epoch-0002.npz").write_text("half a file")
     with pytest.raises(ctl.InputError, match=r"The checkpoint .*epoch-0002.npz is missing or damaged. Begin a new run"):
         ctl.train(records, copy, resume=True)

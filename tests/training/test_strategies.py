@@ -1,0 +1,93 @@
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ctl_keras as ctl
+from ctl_keras.config import to_dict
+from ctl_keras.training.callbacks import read_history
+from ctl_keras.training.strategies import is_chief, make_strategy
+
+ROOT = Path(__file__).parents[2]
+IN_BATCH = {"in_batch": True, "gather": True, "memory": 16, "miner": "semi_hard"}
+
+
+def without_dropout(config, cache, **training):
+    """Replicas draw masks of their own, so only without dropout can two equal one."""
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, dropout=0.0),
+        data=dataclasses.replace(config.data, feature_cache=str(cache)),
+        training=dataclasses.replace(config.training, **training),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("training", [{}, IN_BATCH], ids=["triplets", "in_batch"])
+def test_two_replicas_equal_one(records, config, tmp_path, training):
+    changed = without_dropout(config, tmp_path / "features", **training)
+    command = [sys.executable, "-m", "tests.training.replicas", str(records), json.dumps(to_dict(changed))]
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=True).stdout
+    losses = json.loads(output.splitlines()[-1])
+    assert len(losses["none"]) == 20
+    np.testing.assert_allclose(losses["mirrored"], losses["none"], rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_two_workers_write_one_run(records, config, tmp_path):
+    changed = without_dropout(config, tmp_path / "features", **IN_BATCH)
+    # the cache is made before: two workers would make it twice
+    straight = ctl.train(records, tmp_path / "straight", dataclasses.replace(changed, training=config_of(changed, steps=4)))
+    ports = [free_port() for _ in range(2)]
+    out = tmp_path / "run"
+    settings = json.dumps(to_dict(dataclasses.replace(changed, training=config_of(changed, steps=4))))
+    code = (
+        "import json, sys, ctl_keras as ctl; from ctl_keras.config import Config, from_dict; "
+        "ctl.train(sys.argv[1], sys.argv[2], from_dict(Config, json.loads(sys.argv[3])), strategy='multi-worker')"
+    )
+    workers = []
+    for index in range(2):
+        cluster = {"cluster": {"worker": [f"localhost:{port}" for port in ports]}, "task": {"type": "worker", "index": index}}
+        command = [sys.executable, "-c", code, str(records), str(out), settings]
+        environment = {**os.environ, "TF_CONFIG": json.dumps(cluster)}
+        workers.append(subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True))
+    messages = [worker.communicate(timeout=300)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], messages
+    rows, expected = read_history(out / "history.csv"), read_history(tmp_path / "straight" / "history.csv")
+    assert [row["epoch"] for row in rows] == [0, 1]
+    for one, other in zip(rows, expected, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], abs=1e-4)
+    model, record = ctl.load_run(out)
+    assert record["strategy"] == "multi-worker"
+    for one, other in zip(model.get_weights(), ctl.load_run(tmp_path / "straight")[0].get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-3)
+    assert straight["epochs"] == 2
+
+
+def config_of(config, steps):
+    return dataclasses.replace(config.training, steps_per_epoch=steps)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        return found.getsockname()[1]
+
+
+def test_names(monkeypatch):
+    assert is_chief(make_strategy("none"))
+    assert make_strategy("mirrored").num_replicas_in_sync == 1
+    with pytest.raises(ctl.InputError, match="`strategy` must be one of none, mirrored, multi-worker. Received: 'two'"):
+        make_strategy("two")
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(ctl.InputError, match="needs the environment variable TF_CONFIG in each process, such as"):
+        make_strategy("multi-worker")
+    alone = {"cluster": {"worker": ["localhost:1"]}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(alone))
+    assert make_strategy("multi-worker").num_replicas_in_sync == 1
