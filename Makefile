@@ -9,6 +9,11 @@ NAME := $(notdir $(OUT))
 comma := ,
 INSTALLED = $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
+# glibc gives each large tensor back to the system when it is freed; getting it again, page by page, took a sixth of a ResNet50's
+# time on a virtual machine (docs/results.md)
+export MALLOC_MMAP_THRESHOLD_ := 8589934592
+export MALLOC_TRIM_THRESHOLD_ := 17179869184
+
 .PHONY: demo test lint notebooks bench install clean
 
 install: $(INSTALLED)
