@@ -52,18 +52,15 @@ class Checkpoint(keras.callbacks.Callback):
         monitor: str. The best epoch has the smallest value of this.
         rows: the history so far; it grows.
         stage: int. Number of the stage.
-        writes: bool. False only keeps the history: for all workers but the first.
 
     Attributes:
         good: bool. Whether all epochs' figures were numbers.
     """
 
-    def __init__(
-        self, run: Path, fitting: Fitting, monitor: str, rows: list[dict[str, float]], stage: int, writes: bool = True
-    ):
+    def __init__(self, run: Path, fitting: Fitting, monitor: str, rows: list[dict[str, float]], stage: int):
         super().__init__()
         self._run, self._fitting, self._monitor, self._rows, self._stage = run, fitting, monitor, rows, stage
-        self._writes, self.good = writes, True
+        self.good = True
         self._began = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -75,8 +72,6 @@ class Checkpoint(keras.callbacks.Callback):
         seconds = round(time.monotonic() - self._began, 1)
         self._began = time.monotonic()
         self._rows.append({"epoch": epoch, "stage": self._stage, **figures, "seconds": seconds})
-        if not self._writes:
-            return
         self._fitting.save(path)
         write_history(self._run / "history.csv", self._rows)
         kept = {path, checkpoint_path(self._run, best_epoch(self._rows, self._monitor))}

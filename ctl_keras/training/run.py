@@ -14,7 +14,9 @@ RUN/model.keras          the best epoch's model, when the training ended well
 import contextlib
 import importlib.util
 import platform
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,18 +79,18 @@ def train(
             raise InputError(
                 f"The {part.split_name} split of {data} is empty. Prepare with other fractions, such as 0.8,0.1,0.1."
             )
-    with _policies(config), scope.scope():
-        rows = read_history(out / "history.csv") if resume else []
+    with _policies(config), _folder(out, chief, resume) as folder, scope.scope():
+        rows = read_history(folder / "history.csv")
         if resume:
-            model = keras.models.load_model(out / "checkpoints" / "initial.keras")
+            model = keras.models.load_model(folder / "checkpoints" / "initial.keras")
         else:
             model = CompleteTheLook(pairs.categories, config.data.image_size, config.model)
         fitting = Fitting(model, config, pairs, validation, hash_of_pictures(data))
         fitting.check()
-        if not resume and chief:  # nothing is made before data, settings and weights have turned out to be right
-            _write_beginning(out, model, config, {"data": str(data), "data_hash": data_hash, "strategy": strategy})
+        if not resume:  # nothing is made before data, settings and weights have turned out to be right
+            _write_beginning(folder, model, config, {"data": str(data), "data_hash": data_hash, "strategy": strategy})
         fitting.begin_stage(0)
-        _fit(fitting, out, config, rows, chief)
+        _fit(fitting, folder, config, rows, chief)
         if not rows:
             raise RuntimeError(
                 f"The training ended without one good epoch: the loss is not a number. Lower training.learning_rate "
@@ -96,13 +98,13 @@ def train(
             )
         epoch = best_epoch(rows, MONITOR)
         fitting.begin_stage(int(rows[epoch]["stage"]))
-        fitting.load(checkpoint_path(out, epoch))
+        fitting.load(checkpoint_path(folder, epoch))
         fitting.take_average()
         fitting.freeze()
         features = fitting.features(validation)
-    record = _ending(out, config, rows, epoch)
+        record = _ending(folder, config, rows, epoch)
+    trained = uncompiled(model)  # by all workers, see `_folder`
     if chief:
-        trained = uncompiled(model)
         calibration = fit_calibration(trained, validation, config.training.batch_size, features)
         write_json(out / "calibration.json", to_dict(calibration))
         write_json(out / "run.json", record)
@@ -155,6 +157,21 @@ def _begin(out: Path, config: Config | None, data_hash: str, resume: bool, chief
 
 
 @contextlib.contextmanager
+def _folder(out: Path, chief: bool, resume: bool) -> Iterator[Path]:
+    """Where this process writes: the run folder, or, for all workers but the first, a copy of it that is thrown away.
+
+    They have to save too, and at the same moments: reading a variable that is summed up over workers waits for all of them.
+    """
+    if chief:
+        yield out
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        if resume:
+            shutil.copytree(out, temporary, dirs_exist_ok=True)
+        yield Path(temporary)
+
+
+@contextlib.contextmanager
 def _policies(config: Config) -> Iterator[None]:
     """Random state and determinism, and for a while the precision that layers are made with."""
     if config.training.deterministic:
@@ -178,7 +195,7 @@ def _write_beginning(out: Path, model: CompleteTheLook, config: Config, origin: 
     path = out / "checkpoints" / "initial.keras"
     path.parent.mkdir()
     with new_file(path) as temporary:
-        model.save(temporary)  # no copy: a variable that only the chief makes would wait for the other workers
+        model.save(temporary)
 
 
 def _fit(fitting: Fitting, out: Path, config: Config, rows: list[dict[str, float]], chief: bool) -> None:
@@ -200,7 +217,7 @@ def _fit(fitting: Fitting, out: Path, config: Config, rows: list[dict[str, float
             callbacks = [patience, keras.callbacks.TerminateOnNaN(), CollapseWarning()]
             if settings.ema:
                 callbacks.insert(0, AverageWeights())
-            checkpoint = Checkpoint(out, fitting, MONITOR, rows, number, writes=chief)
+            checkpoint = Checkpoint(out, fitting, MONITOR, rows, number)
             with contextlib.redirect_stdout(sys.stderr):  # Keras prints its progress; stdout is for data
                 fitting.trainer.fit(
                     fitted,
