@@ -91,6 +91,11 @@ def require_new(path: Path) -> None:
         raise InputError(f"{path} already exists. Name another place, or remove it first.")
 
 
+def json_hash(value: Any) -> str:
+    """The SHA-256 of a JSON-ready value, in hex, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def sha256(path: str | Path) -> str:
     """The SHA-256 of a file's content, in hex."""
     digest = hashlib.sha256()

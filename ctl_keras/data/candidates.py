@@ -1,14 +1,12 @@
 """Candidate lists: what the pairs of a category are ranked among, fixed and written, so that all runs rank the same."""
 
-import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
 
 from ctl_keras.data.pairs import Pairs
 from ctl_keras.errors import InputError
-from ctl_keras.files import read_json
+from ctl_keras.files import json_hash, read_json
 
 
 def candidate_lists(pairs: Pairs) -> dict[str, list[str]]:
@@ -25,7 +23,7 @@ def candidate_lists(pairs: Pairs) -> dict[str, list[str]]:
 
 def candidates_hash(pairs: Pairs) -> str:
     """SHA-256, in hex, of the candidate lists: equal lists give equal hashes, wherever they came from."""
-    return hashlib.sha256(json.dumps(candidate_lists(pairs), sort_keys=True).encode()).hexdigest()
+    return json_hash(candidate_lists(pairs))
 
 
 def read_candidates(path: str | Path, pairs: Pairs) -> tuple[np.ndarray, ...]:

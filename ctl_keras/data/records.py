@@ -30,7 +30,7 @@ from ctl_keras.data.cropping import MIN_STRIP
 from ctl_keras.data.images import MIN_SIDE, decode_image
 from ctl_keras.data.pairs import SPLITS, ImageRecords, Pairs
 from ctl_keras.errors import InputError
-from ctl_keras.files import new_folder, read_json, sha256, write_json
+from ctl_keras.files import json_hash, new_folder, read_json, sha256, write_json
 from ctl_keras.progress import track
 
 FORMAT = 2  # 2: with candidates.json
@@ -94,7 +94,7 @@ def prepare(
                 for path in sorted([*folder.glob("*.tfrecord"), folder / "candidates.json"])
             },
         }
-        manifest["hash"] = hashlib.sha256(json.dumps(manifest["files"], sort_keys=True).encode()).hexdigest()
+        manifest["hash"] = json_hash(manifest["files"])
         write_json(folder / "manifest.json", manifest)
     return manifest
 

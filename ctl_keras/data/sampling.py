@@ -119,7 +119,8 @@ class GroupSampler(Sampler):
         counts = np.bincount(category, minlength=len(self.pairs.categories))[category]
         whole = place < counts // self._group * self._group
         mixed = rows[~whole]
-        groups = np.concatenate([rows[whole], mixed[: len(mixed) // self._group * self._group]]).reshape(-1, self._group)
+        cut = len(mixed) // self._group * self._group
+        groups = np.concatenate([rows[whole], mixed[:cut]]).reshape(-1, self._group)
         groups = random.permutation(groups) if self._shuffle else groups
-        drawn = np.concatenate([groups.ravel(), mixed[len(mixed) // self._group * self._group :]])
+        drawn = np.concatenate([groups.ravel(), mixed[cut:]])
         return drawn, [self.pairs.product[drawn]]

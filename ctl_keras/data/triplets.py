@@ -50,9 +50,9 @@ def triplets(
     dataset = stream(TripletSampler(pairs, seed, training), source, batch_size, training, first_step, drop_remainder)
 
     def labelled(inputs: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        return inputs, tf.tile([[1.0, 0.0]], [tf.shape(inputs["category"])[0], 1])
+        return _without_rows(inputs), tf.tile([[1.0, 0.0]], [tf.shape(inputs["category"])[0], 1])
 
-    return dataset.map(_without_rows).map(labelled).prefetch(tf.data.AUTOTUNE)
+    return dataset.map(labelled).prefetch(tf.data.AUTOTUNE)
 
 
 def pair_batches(

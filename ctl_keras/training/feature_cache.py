@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ctl_keras.config import to_dict
 from ctl_keras.data.batches import image_batches
 from ctl_keras.data.pairs import Pairs
 from ctl_keras.errors import InputError
-from ctl_keras.files import new_file, write_json
+from ctl_keras.files import json_hash, new_file, write_json
 from ctl_keras.models.complete_the_look import CompleteTheLook
 from ctl_keras.progress import console, track
 
@@ -104,7 +103,7 @@ def cache_features(
     if views < 1:
         raise InputError(f"`views` must be positive. Received: {views}")
     origin = _origin(model, pairs, pictures_hash, views, seed)
-    folder = Path(to) / hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:16]
+    folder = Path(to) / json_hash(origin)[:16]
     if (folder / "features.json").is_file():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -144,7 +143,6 @@ def _origin(model: CompleteTheLook, pairs: Pairs, pictures_hash: str, views: int
     rows = hashlib.sha256()
     for column in (pairs.scene, pairs.product, pairs.window):
         rows.update(np.ascontiguousarray(column).data)
-    settings = to_dict(model.config)
     return {
         "format": FORMAT,
         "pictures": pictures_hash,
@@ -152,7 +150,7 @@ def _origin(model: CompleteTheLook, pairs: Pairs, pictures_hash: str, views: int
         "pairs": rows.hexdigest(),
         "backbone": {name: model.backbone.get_config()[name] for name in ("network", "image_size", "global_tap", "local_tap")},
         "weights": weights.hexdigest(),
-        "regions": [settings["region_source"], *model.grid],
+        "regions": [model.config.region_source, *model.grid],
         "views": views,
         "seed": seed,
     }

@@ -89,8 +89,7 @@ def train(
         fitting.check()
         if not resume:  # nothing is made before data, settings and weights have turned out to be right
             _write_beginning(folder, model, config, {"data": str(data), "data_hash": data_hash, "strategy": strategy})
-        fitting.begin_stage(0)
-        _fit(fitting, folder, config, rows, chief)
+        diverged = not _fit(fitting, folder, config, rows, chief)
         if not rows:
             raise RuntimeError(
                 f"The training ended without one good epoch: the loss is not a number. Lower training.learning_rate "
@@ -102,7 +101,7 @@ def train(
         fitting.take_average()
         fitting.freeze()
         features = fitting.features(validation)
-        record = _ending(folder, config, rows, epoch)
+        record = _ending(folder, rows, epoch, diverged)
     trained = uncompiled(model)  # by all workers, see `_folder`
     if chief:
         calibration = fit_calibration(trained, validation, config.training.batch_size, features)
@@ -190,19 +189,19 @@ def _write_beginning(out: Path, model: CompleteTheLook, config: Config, origin: 
         "command": sys.argv,
         "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__},
     }
-    write_json(out / "run.json", record)
-    write_json(out / "config.json", to_dict(config))
     path = out / "checkpoints" / "initial.keras"
-    path.parent.mkdir()
+    path.parent.mkdir(parents=True)
     with new_file(path) as temporary:
         model.save(temporary)
+    write_json(out / "run.json", record)
+    write_json(out / "config.json", to_dict(config))  # last: a run with settings can be resumed
 
 
-def _fit(fitting: Fitting, out: Path, config: Config, rows: list[dict[str, float]], chief: bool) -> None:
-    """Runs what is left of each stage; `rows` is the history so far, and grows."""
+def _fit(fitting: Fitting, out: Path, config: Config, rows: list[dict[str, float]], chief: bool) -> bool:
+    """Runs what is left of each stage; `rows` is the history so far, and grows. False if the loss was not a number."""
     settings = config.training
+    fitting.begin_stage(int(rows[-1]["stage"]) if rows else 0)
     if rows:
-        fitting.begin_stage(int(rows[-1]["stage"]))
         fitting.load(checkpoint_path(out, len(rows) - 1))
     for number, stage in enumerate(fitting.stages):
         own = [row for row in rows if row["stage"] == number]
@@ -230,8 +229,9 @@ def _fit(fitting: Fitting, out: Path, config: Config, rows: list[dict[str, float
                     callbacks=[checkpoint, *callbacks, *(_tensorboard(out) if chief else [])],
                 )
             if not checkpoint.good:
-                return
+                return False
         fitting.take_average()  # the next stage begins with it, as `fit` ends with it
+    return True
 
 
 def _tensorboard(out: Path) -> list[keras.callbacks.Callback]:
@@ -240,19 +240,15 @@ def _tensorboard(out: Path) -> list[keras.callbacks.Callback]:
     return [keras.callbacks.TensorBoard(str(out / "logs"))]
 
 
-def _ending(out: Path, config: Config, rows: list[dict[str, float]], epoch: int) -> dict[str, Any]:
+def _ending(out: Path, rows: list[dict[str, float]], epoch: int, diverged: bool) -> dict[str, Any]:
     """What came of the run, said in the log too where it went wrong."""
     best = rows[epoch]
     figures = {name: best[name] for name in best if name not in ("epoch", "stage", "seconds")}
-    last = int(rows[-1]["stage"])
-    own = [row for row in rows if row["stage"] == last]
-    stages = (config.training.epochs, *(stage.epochs for stage in config.training.stages))
-    ended = last == len(stages) - 1 and (len(own) == stages[-1] or Patience(MONITOR, config.training.patience, own).used_up)
-    if not ended:
+    if diverged:
         console.print(f"[yellow]The loss was not a number after epoch {len(rows)}.[/] Lower training.learning_rate.")
     return read_json(out / "run.json", "The run's record") | {
         "epochs": len(rows),
-        "diverged": not ended,
+        "diverged": diverged,
         "collapsed": collapsed(best),
         "best": {"epoch": epoch + 1, **figures},
         "seconds": round(sum(row["seconds"] for row in rows), 1),

@@ -6,6 +6,7 @@ import pytest
 
 import ctl_keras as ctl
 from ctl_keras.data.batches import image_batches
+from ctl_keras.files import json_hash
 from ctl_keras.training import feature_cache
 from tests.conftest import SMALL
 
@@ -82,7 +83,7 @@ def test_a_killed_cache_goes_on(model, drawn_pairs, tmp_path, monkeypatch):
 def test_the_key_is_of_all_that_the_features_depend_on(model, drawn_pairs, folder):
     def key(other_model=model, pairs=drawn_pairs, pictures="hash", views=3, seed=0):
         origin = feature_cache._origin(other_model, pairs, pictures, views, seed)
-        return feature_cache.hashlib.sha256(feature_cache.json.dumps(origin, sort_keys=True).encode()).hexdigest()[:16]
+        return json_hash(origin)[:16]
 
     assert key() == folder.name
     others = [
