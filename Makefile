@@ -32,8 +32,9 @@ lint: install
 	$(BIN)/mypy
 
 # With DATA=DIR the main job runs on a Shop-The-Look folder with the package's own defaults; without, on drawn data with
-# small pictures and random weights, which need no download. ARGS="--set …" goes to `train` and wins.
-DRAWN_ARGS := --set model.weights=none --set data.image_size=64 --set training.epochs=10 --set training.learning_rate=0.0006
+# small pictures and random weights, which need no download; its frozen backbone sees each picture once. ARGS="--set …" goes to `train` and wins.
+DRAWN_ARGS := --set model.weights=none --set data.image_size=64 --set training.epochs=10 --set training.learning_rate=0.0006 \
+	--set data.feature_cache=$(OUT)/features
 SOURCE := $(if $(DATA),$(DATA),$(OUT)/data)
 
 define A_TEST_PAIR
@@ -46,7 +47,7 @@ export A_TEST_PAIR
 demo:
 	@$(MAKE) --no-print-directory install EXTRAS=pictures
 	@case "$(abspath $(DATA))/" in "$(abspath $(OUT))"/*) echo "DATA lies in OUT=$(OUT), which is made anew: name another OUT"; exit 2;; esac
-	rm -rf $(addprefix $(OUT)/,data records run saved_models report evaluation.json)
+	rm -rf $(addprefix $(OUT)/,data records features run saved_models report evaluation.json)
 	mkdir -p $(OUT)
 	$(if $(DATA),,$(BIN)/ctl-keras synthesize $(OUT)/data)
 	$(BIN)/ctl-keras prepare --annotations $(SOURCE)/fashion.json --categories $(SOURCE)/fashion-cat.json \
