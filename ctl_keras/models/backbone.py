@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,7 @@ import tensorflow as tf
 
 from ctl_keras.errors import InputError
 from ctl_keras.layers.precision import at_least_float32
+from ctl_keras.models.folding import FoldedTrunk, can_fold
 
 
 @keras.saving.register_keras_serializable(package="ctl_keras")
@@ -64,6 +66,7 @@ class Backbone(keras.layers.Layer):
         self.local_tap = local_tap or default_local_tap(full)
         taps = [_tap(full, self.global_tap, (2, 4)), _tap(full, self.local_tap, (4,))]
         self.trunk = keras.Model(full.input, taps, name=f"{network.lower()}_trunk")
+        self._folded = FoldedTrunk(self.trunk) if inference and can_fold(self.trunk) else None
         self._preprocess = _module(network).preprocess_input
         if weights not in ("none", "imagenet"):
             load_by_layer_name(self.trunk, full, Path(weights))
@@ -92,11 +95,24 @@ class Backbone(keras.layers.Layer):
         for number, layer in enumerate(self.trunk.layers):
             layer.trainable = number >= start
 
+    @contextlib.contextmanager
+    def unfolded(self) -> Iterator[None]:
+        """What is traced in the block has the network's layers as they are; by default a BatchNorm in inference mode is folded
+        into its convolution."""
+        folded, self._folded = self._folded, None
+        try:
+            yield
+        finally:
+            self._folded = folded
+
     def call(self, images, training=None):
         stacked = images.shape.rank == 5
         x = tf.reshape(images, [-1, self.image_size, self.image_size, 3]) if stacked else images
         x = self._preprocess(tf.cast(x, tf.float32))
-        pooled, local = self.trunk(x, training=False if self.inference else training)
+        if self._folded is not None:
+            pooled, local = self._folded(x)
+        else:
+            pooled, local = self.trunk(x, training=False if self.inference else training)
         pooled = tf.cast(pooled, at_least_float32(pooled.dtype))
         if pooled.shape.rank == 4:
             pooled = tf.reduce_mean(pooled, axis=[1, 2])
@@ -125,9 +141,8 @@ class Backbone(keras.layers.Layer):
 
 
 def _module(network: str) -> ModuleType:
-    """The `keras.applications` module with the network's `preprocess_input`."""
-    modules = [value for value in vars(keras.applications).values() if isinstance(value, ModuleType)]
-    return next(module for module in modules if hasattr(module, network) and hasattr(module, "preprocess_input"))
+    """The `keras.applications` module with the network's `preprocess_input`: the one of the file that defines it."""
+    return getattr(keras.applications, getattr(keras.applications, network).__module__.rsplit(".", 1)[-1])
 
 
 def _make_network(network: str, image_size: int, weights: str) -> keras.Model:
