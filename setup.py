@@ -17,11 +17,12 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["ctl_keras", "ctl_keras.*"]),
-    package_data={"ctl_keras": ["py.typed"]},
+    package_data={"ctl_keras": ["py.typed", "*.pyi"]},
     python_requires=">=3.10,<3.14",
     install_requires=[
         "h5py>=3.10,<4",
         "keras>=2.15,<4",
+        "lazy-loader>=0.4,<0.6",
         "numpy>=1.26,<3",
         "pillow>=10.3,<14",
         "rich>=13.7,<16",

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ctl_keras import quiet
 from ctl_keras.errors import InputError
 
 INTERRUPTED = 130  # what typer returns for Ctrl-C
@@ -40,7 +41,8 @@ def _version(wanted: bool) -> None:
 def _root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
-    pass
+    if "--help" not in sys.argv:
+        quiet.import_tensorflow_quietly()
 
 
 @app.command()

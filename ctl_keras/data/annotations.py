@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ctl_keras.data.cropping import MIN_STRIP, box_problem, scene_windows
-from ctl_keras.data.images import SUFFIXES, picture_problem, read_image_bytes
+from ctl_keras.data.images import picture_problem
 from ctl_keras.data.pairs import ImageFolder, Pairs
+from ctl_keras.data.picture_files import SUFFIXES, read_image_bytes
 from ctl_keras.errors import InputError
 from ctl_keras.files import read_json
 from ctl_keras.progress import track

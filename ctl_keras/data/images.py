@@ -1,17 +1,11 @@
 """Pictures to tensors: the one way in which training, evaluation and the exported model decode and resize."""
 
-import io
-from pathlib import Path
-
 import tensorflow as tf
-from PIL import Image
 
-from ctl_keras.errors import InputError
+from ctl_keras.data.picture_files import MAX_PIXELS
 
-MAX_PIXELS = 64_000_000  # a 100 KB PNG can hold 900 megapixels; decoding it would take a server down
 MIN_SIDE = 8
 CROP_FROM = 256 / 224  # the usual ImageNet augmentation: resize to 256, crop 224 (method notes)
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 _JPEG, _PNG, _GIF, _BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM"
 
@@ -131,37 +125,6 @@ def augmented(image: tf.Tensor, size: int, seeds: tf.Tensor) -> tf.Tensor:
     image = resize_image(image, round(size * CROP_FROM))
     image = tf.image.stateless_random_crop(image, [size, size, 3], seeds)
     return tf.image.stateless_random_flip_left_right(image, seeds[::-1])
-
-
-def read_image_bytes(path: str | Path) -> bytes:
-    """A picture file as bytes that `decode_image` takes; WebP is converted to PNG, pixel by pixel.
-
-    Raises:
-        InputError: the file is missing or empty.
-    """
-    try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"The picture {path} does not exist.") from None
-    except OSError as error:
-        raise InputError(f"The picture {path} cannot be read: {error.strerror}.") from None
-    if not data:
-        raise InputError(f"The picture {path} is empty.")
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return _as_png(data)
-    return data
-
-
-def _as_png(data: bytes) -> bytes:
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                return data  # `decode_image` says why it refuses
-            buffer = io.BytesIO()
-            image.convert("RGBA").save(buffer, "PNG", compress_level=1)
-            return buffer.getvalue()
-    except (OSError, EOFError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return data
 
 
 def picture_problem(data: bytes) -> str | None:

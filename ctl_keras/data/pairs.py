@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from ctl_keras.config import require_seed
-from ctl_keras.data.images import read_image_bytes
+from ctl_keras.data.picture_files import read_image_bytes
 from ctl_keras.errors import InputError
 
 SPLITS = ("train", "validation", "test")

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ctl_keras.data.images import picture_problem, read_image_bytes
+from ctl_keras.data.images import picture_problem
+from ctl_keras.data.picture_files import read_image_bytes
 from ctl_keras.errors import InputError
 from ctl_keras.export.export import versions
 from ctl_keras.export.servable import category_names

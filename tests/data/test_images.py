@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ctl_keras.data.images import MAX_PIXELS, cut_window, decode_image, picture_problem, read_image_bytes, resize_image
+from ctl_keras.data.images import cut_window, decode_image, picture_problem, resize_image
+from ctl_keras.data.picture_files import MAX_PIXELS, read_image_bytes
 from ctl_keras.errors import InputError
 
 

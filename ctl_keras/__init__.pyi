@@ -1,0 +1,76 @@
+from .config import Config, DataConfig, ModelConfig, StageConfig, TrainingConfig
+from .data.annotations import read_shop_the_look
+from .data.pairs import Pairs
+from .data.records import prepare, read_records
+from .data.synthesize import synthesize
+from .data.triplets import pair_batches, triplets
+from .errors import InputError
+from .evaluation.compare import compare
+from .evaluation.evaluate import evaluate
+from .export.export import export
+from .layers.category_attention import CategoryAttention
+from .layers.hybrid_distance import HybridDistance
+from .layers.region_cropping import RegionCropping
+from .layers.scene_query import SceneQuery
+from .layers.style_projection import StyleProjection
+from .layers.uniform_attention import UniformAttention
+from .losses.triplet_loss import TripletLoss
+from .metrics.triplet_metrics import (
+    ActiveTriplets,
+    DistanceSpread,
+    HitAtK,
+    MeanReciprocalRank,
+    NegativeDistance,
+    PositiveDistance,
+    TripletAccuracy,
+)
+from .models.backbone import Backbone
+from .models.complete_the_look import CompleteTheLook
+from .retrieval.recommend import recommend
+from .serving.local import LocalModel
+from .training.calibration import Calibration, fit_calibration
+from .training.feature_cache import CachedFeatures, cache_features
+from .training.run import load_run, train
+
+__all__ = [
+    "ActiveTriplets",
+    "Backbone",
+    "CachedFeatures",
+    "Calibration",
+    "CategoryAttention",
+    "CompleteTheLook",
+    "Config",
+    "DataConfig",
+    "DistanceSpread",
+    "HitAtK",
+    "HybridDistance",
+    "InputError",
+    "LocalModel",
+    "MeanReciprocalRank",
+    "ModelConfig",
+    "NegativeDistance",
+    "Pairs",
+    "PositiveDistance",
+    "RegionCropping",
+    "SceneQuery",
+    "StageConfig",
+    "StyleProjection",
+    "TrainingConfig",
+    "TripletAccuracy",
+    "TripletLoss",
+    "UniformAttention",
+    "cache_features",
+    "compare",
+    "evaluate",
+    "export",
+    "fit_calibration",
+    "load_run",
+    "pair_batches",
+    "prepare",
+    "read_records",
+    "read_shop_the_look",
+    "recommend",
+    "synthesize",
+    "train",
+    "triplets",
+]
