@@ -5,8 +5,9 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 pictures = ["matplotlib>=3.8,<4"]
+serving = ["aiohttp>=3.10,<4", "grpcio>=1.60,<2", "httpx>=0.27,<0.29"]
 notebooks = [*pictures, "ipykernel>=6.29,<8", "nbclient>=0.10,<0.12"]
-test = [*pictures, "hypothesis>=6.100,<7", "pytest>=8,<10"]
+test = [*pictures, *serving, "hypothesis>=6.100,<7", "pytest>=8,<10", "pytest-xdist>=3.5,<4"]
 lint = ["mypy>=2,<3", "ruff>=0.17,<0.18"]
 
 setup(
@@ -35,6 +36,7 @@ setup(
         # Keras 2 and TensorFlow Addons, for teams that still serve them; Python 3.11
         "addons": ["keras==2.15.*", "tensorflow==2.15.*", "tensorflow-addons==0.23.*", "tensorflow-serving-api==2.15.*"],
         "pictures": pictures,
+        "serving": serving,
         "notebooks": notebooks,
         "test": test,
         "lint": lint,

@@ -3,11 +3,12 @@
 `python benchmarks/ablations.py --data RECORDS --weights FILE --cache DIR [--epochs 12] [--seeds 3] [--json F]`
 
 Each variant differs from the first in one setting. All train from the same cached features, for the same number of epochs,
-and rank the same test pairs. A pair's accuracy is averaged over the seeds, and differences are paired by scene. Without data
-it says so and ends well.
+and rank the same test pairs. A pair's accuracy is averaged over the seeds, and differences are paired by scene. What is done
+is kept in the cache folder, so that a killed run goes on. Without data it says so and ends well.
 """
 
 import argparse
+import gc
 import json
 import os
 from pathlib import Path
@@ -20,9 +21,10 @@ import numpy as np
 
 import ctl_keras as ctl
 from ctl_keras.config import Config, from_dict
-from ctl_keras.data.records import hash_of_pictures
+from ctl_keras.data.records import hash_of_pictures, read_manifest
 from ctl_keras.evaluation.rankers import colour_ranker, popularity_ranker, untrained_ranker
 from ctl_keras.evaluation.ranking import SceneBootstrap, rank_metrics
+from ctl_keras.files import json_hash, new_file
 from ctl_keras.training.fitting import Fitting
 
 TRUNK = {"backbone": "ResNet50V2", "global_tap": "conv4_block6_out", "local_tap": "conv4_block6_out"}
@@ -71,6 +73,21 @@ def accuracies(arguments: argparse.Namespace, variant: tuple[dict, dict], seed: 
     return ((wins * exists).sum(axis=1) / exists.sum(axis=1))[order]
 
 
+def kept_accuracies(arguments: argparse.Namespace, variant: tuple[dict, dict], seed: int) -> np.ndarray:
+    """`accuracies`, from the file that an earlier run has left if there is one."""
+    data_hash = read_manifest(arguments.data)["hash"]
+    key = json_hash([TRUNK, BASE, variant, seed, arguments.epochs, arguments.image_size, data_hash])[:16]
+    path = Path(arguments.cache, "ablations", f"{key}.npy")
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        values = accuracies(arguments, variant, seed)
+        keras.backend.clear_session()  # each model's graphs would stay in memory
+        gc.collect()
+        with new_file(path) as temporary:
+            np.save(temporary, values)
+    return np.load(path)
+
+
 def group_of(pairs: ctl.Pairs) -> int:
     return len(pairs) + len(pairs) % 2
 
@@ -113,7 +130,7 @@ def main() -> None:
     runs: dict[str, list[np.ndarray]] = {name: [] for name in VARIANTS}
     for seed in range(arguments.seeds):
         for name, variant in VARIANTS.items():
-            runs[name].append(accuracies(arguments, variant, seed))
+            runs[name].append(kept_accuracies(arguments, variant, seed))
             print(f"seed {seed}: {runs[name][-1].mean():.4f}  {name}", flush=True)
     values = {name: np.mean(found, axis=0) for name, found in runs.items()} | baselines(arguments)
     reference = values[next(iter(VARIANTS))]

@@ -4,40 +4,24 @@
 pictures of 224 pixels, the size of the targets.
 """
 
-import argparse
-import json
 import os
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import numpy as np
 import tensorflow as tf
+from _common import FULL, Figures, side_by_side
 
 import ctl_keras as ctl
 from ctl_keras.config import Config, from_dict
 from ctl_keras.training.fitting import Fitting
 
-FULL = bool(os.environ.get("FULL"))
 SIZE = 224 if FULL else 112
 LOCAL_TAP = "conv4_block6_out" if FULL else "conv3_block4_out"  # 14x14 at 224 and at 112 pixels
 BATCH, REPETITIONS = 16, 7 if FULL else 5
-
-
-def side_by_side(runs: dict[str, Callable[[], Any]]) -> dict[str, float]:
-    """Median seconds of each, in turns, after one that traces."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for repetition in range(REPETITIONS + 1):
-        for name, run in runs.items():
-            began = time.perf_counter()
-            run()
-            if repetition:
-                seconds[name].append(time.perf_counter() - began)
-    return {name: float(np.median(values)) for name, values in seconds.items()}
 
 
 def fitting(records: Path, **settings: Any) -> Fitting:
@@ -94,16 +78,7 @@ def epoch(made: Fitting, steps: int) -> Callable[[], Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json")
-    arguments = parser.parse_args()
-    figures = {}
-
-    def ratio(name: str, value: float, target: float, at_least: bool) -> None:
-        met = value >= target if at_least else value <= target
-        figures[name] = {"value": round(value, 3), "unit": "ratio", "target": target, "met": bool(met)}
-        print(f"{name:74} {value:7.2f}   {'at least' if at_least else 'at most'} {target:<5g} met {met}", flush=True)
-
+    figures = Figures(__doc__)
     with tempfile.TemporaryDirectory() as folder:
         data, records = Path(folder, "data"), Path(folder, "records")
         ctl.synthesize(data, scenes=40)
@@ -111,23 +86,22 @@ def main() -> None:
 
         triplets, in_batch = fitting(records), fitting(records, training__in_batch=True)
         runs = {"triplets": step(triplets), "in-batch": step(in_batch), "backbone": backbone_pass(in_batch, False)}
-        seconds = side_by_side(runs)
-        ratio("scenes a second, in-batch against explicit triplets", seconds["triplets"] / seconds["in-batch"], 1.4, True)
-        ratio("step against the bare backbone, frozen", seconds["in-batch"] / seconds["backbone"], 1.1, False)
+        seconds = side_by_side(runs, REPETITIONS)
+        figures.add("scenes a second, in-batch against triplets", seconds["triplets"] / seconds["in-batch"], at_least=1.4)
+        figures.add("step against the bare backbone, frozen", seconds["in-batch"] / seconds["backbone"], at_most=1.1)
 
         trained = fitting(records, training__in_batch=True, model__train_backbone=True)
-        seconds = side_by_side({"step": step(trained), "backbone": backbone_pass(trained, True)})
-        ratio("step against the bare backbone, trained", seconds["step"] / seconds["backbone"], 1.1, False)
+        seconds = side_by_side({"step": step(trained), "backbone": backbone_pass(trained, True)}, REPETITIONS)
+        figures.add("step against the bare backbone, trained", seconds["step"] / seconds["backbone"], at_most=1.1)
 
         for regions, target in (([7, 7], 20), ([14, 14], 10)):
             shared = {"model__regions": regions, "training__in_batch": True}
             pictures = fitting(records, **shared)
             cached = fitting(records, **shared, data__feature_cache=str(Path(folder, "features")))
-            seconds = side_by_side({"pictures": epoch(pictures, 1), "cached": epoch(cached, 4)})
+            seconds = side_by_side({"pictures": epoch(pictures, 1), "cached": epoch(cached, 4)}, REPETITIONS)
             name = f"training from cached features against pictures, {regions[0]}x{regions[1]} regions"
-            ratio(name, 4 * seconds["pictures"] / seconds["cached"], target, True)
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps(figures, indent=2), encoding="utf-8")
+            figures.add(name, 4 * seconds["pictures"] / seconds["cached"], at_least=target)
+    figures.write()
 
 
 if __name__ == "__main__":

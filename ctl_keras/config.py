@@ -19,6 +19,7 @@ MINERS = ("all", "semi_hard", "hard")
 REDUCERS = ("mean", "mean_of_active")
 SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+EXPORT_PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)

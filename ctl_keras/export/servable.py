@@ -5,9 +5,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from ctl_keras.compat import tf_variables
 from ctl_keras.data.images import decode_image, resize_image
+from ctl_keras.errors import InputError
 from ctl_keras.models.complete_the_look import CompleteTheLook
+from ctl_keras.models.folding import FoldedTrunk, can_fold
 from ctl_keras.training.calibration import Calibration
 
 _PARALLEL_ROWS = 8
@@ -53,20 +54,34 @@ class Servable(tf.Module):
     Args:
         model: the trained model.
         calibration: map from the distance to `compatibility`.
+        optimize: bool. Runs the network with its BatchNorms folded into copies of the convolutions' kernels.
+
+    Raises:
+        InputError: `optimize`, and the network's layers do not allow it.
     """
 
-    def __init__(self, model: CompleteTheLook, calibration: Calibration):
+    def __init__(self, model: CompleteTheLook, calibration: Calibration, optimize: bool = False):
         super().__init__(name="complete_the_look")
+        trunk = model.backbone.trunk
+        if optimize and not can_fold(trunk):
+            raise InputError(f"{model.config.backbone} has layers that cannot be folded. Export it without `--optimize`.")
         self._model, self._calibration = _Untracked(model), calibration
-        # variables alone: tracked Keras models would bring their own functions along, and each variable twice
-        self.weights = tf_variables(model.scene_tower, model.product_tower)
         names = category_names(model.categories)
         initializer = tf.lookup.KeyValueTensorInitializer(tf.constant(list(names)), tf.constant(list(names.values()), tf.int64))
         self.category_index = tf.lookup.StaticHashTable(initializer, default_value=-1)
+        folded = FoldedTrunk(trunk, copy=True) if optimize else None
+        with model.backbone.running(folded):
+            functions = {name: function.get_concrete_function() for name, function in self._functions().items()}
+        self._signatures = _Untracked(functions)
+        # the variables that are read, alone: tracked Keras models would bring functions along, and each variable twice
+        read = {id(variable): variable for function in functions.values() for variable in function.variables}
+        self.weights = list(read.values())
 
     def signatures(self) -> dict[str, Any]:
-        """Name -> `tf.function` with a fixed signature. `score_embeddings` needs a distance with an inner-product form."""
+        """Name -> concrete function. `score_embeddings` needs a distance with an inner-product form."""
+        return self._signatures.value
 
+    def _functions(self) -> dict[str, Any]:
         def strings(name: str) -> tf.TensorSpec:
             return tf.TensorSpec([None], tf.string, name=name)
 
@@ -129,9 +144,9 @@ class Servable(tf.Module):
 
 
 class _Untracked:
-    """Hides a Keras model from `tf.Module`'s tracking."""
+    """Hides a Keras model, or functions, from `tf.Module`'s tracking."""
 
-    def __init__(self, value: CompleteTheLook):
+    def __init__(self, value: Any):
         self.value = value
 
 

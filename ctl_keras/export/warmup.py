@@ -1,17 +1,22 @@
 """Warm-up requests for TensorFlow Serving: without them a broken version would replace a good one (serving notes)."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from ctl_keras.data.images import MIN_SIDE
 
+# what a batching server pads its batches to (`server-files`), each of which is warmed up
+BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+
 Request = tuple[str, dict[str, tf.Tensor]]
 
 
 def warmup_requests(categories: tuple[str, ...], dim: int, signatures: list[str]) -> list[Request]:
-    """One request of one row for each signature.
+    """A request for each signature and each of `BATCH_SIZES`.
 
     Args:
         categories: the model's categories.
@@ -31,16 +36,19 @@ def warmup_requests(categories: tuple[str, ...], dim: int, signatures: list[str]
         "embed_product": {"product_bytes": picture},
         "score_embeddings": {"query": vector, "embedding": vector},
     }
-    return [(name, inputs[name]) for name in signatures]
+    return [
+        (name, {key: tf.repeat(row, size, axis=0) for key, row in inputs[name].items()})
+        for name in signatures
+        for size in BATCH_SIZES
+    ]
 
 
-def replay(folder: str | Path, requests: list[Request]) -> None:
-    """Loads a SavedModel and answers each request: one that fails here would keep the server from loading the version.
+def replay(signatures: Mapping[str, Any], requests: list[Request]) -> None:
+    """Lets a loaded SavedModel answer each request: one that fails here would keep the server from loading the version.
 
     Raises:
         RuntimeError: a signature fails, calls its own warm-up picture invalid or returns a number that is not finite.
     """
-    signatures = tf.saved_model.load(str(folder)).signatures
     for name, inputs in requests:
         outputs = signatures[name](**inputs)
         for output, value in outputs.items():

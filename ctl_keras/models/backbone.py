@@ -96,14 +96,14 @@ class Backbone(keras.layers.Layer):
             layer.trainable = number >= start
 
     @contextlib.contextmanager
-    def unfolded(self) -> Iterator[None]:
-        """What is traced in the block has the network's layers as they are; by default a BatchNorm in inference mode is folded
-        into its convolution."""
-        folded, self._folded = self._folded, None
+    def running(self, trunk: FoldedTrunk | None) -> Iterator[None]:
+        """What is traced in the block runs `trunk`; None is the network as it is. By default, a network in inference mode has
+        its BatchNorms folded into the convolutions."""
+        usual, self._folded = self._folded, trunk
         try:
             yield
         finally:
-            self._folded = folded
+            self._folded = usual
 
     def call(self, images, training=None):
         stacked = images.shape.rank == 5

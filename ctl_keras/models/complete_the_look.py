@@ -119,6 +119,22 @@ class CompleteTheLook(keras.Model):
         """
         return self._parts.score(scene, products)
 
+    def copy(self, precision: str = "float32") -> "CompleteTheLook":
+        """The same model with variables of its own, not compiled, outside of any strategy.
+
+        Args:
+            precision: the Keras policy that its layers are made under: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`;
+                weights are float32 in all of them. Defaults to `"float32"`.
+        """
+        usual = keras.mixed_precision.global_policy()
+        keras.mixed_precision.set_global_policy(precision)
+        try:
+            copied = type(self).from_config(self.get_config())
+        finally:
+            keras.mixed_precision.set_global_policy(usual)
+        copied.set_weights(self.get_weights())
+        return copied
+
     def feature_towers(self) -> tuple[keras.Model, keras.Model]:
         """The backbone's part: functional models of a scene picture -> `{"scene"` `[batch, channels]`, `"regions"` `[batch,
         regions, channels]}`, and of a product picture -> `{"product"` `[batch, channels]}`. What a feature cache holds."""

@@ -29,11 +29,11 @@ _PLAIN = (
 class FoldedTrunk:
     """Runs a network in inference mode with each `BatchNorm(Conv2D(x))` as one convolution.
 
-    Kernels are scaled in the graph, from the network's own variables: nothing is copied, so nothing gets stale, and gradients
-    reach kernels, gammas and betas. A ResNet50 took 0.88 of the time of the network as it is (docs/results.md).
-
     Args:
         trunk: a functional model with one input.
+        copy: bool. True keeps the folded kernels and offsets in variables of its own, as they are now, for an export. False
+            folds them in the graph, from the network's variables: nothing gets stale, and gradients reach kernels, gammas and
+            betas. A ResNet50 took 0.88 of the time of the network as it is (docs/results.md). Defaults to False.
 
     Call arguments:
         images: float tensor, the model's input.
@@ -45,7 +45,7 @@ class FoldedTrunk:
         ValueError: a layer whose call the graph's edges do not describe whole, see `can_fold`.
     """
 
-    def __init__(self, trunk: keras.Model):
+    def __init__(self, trunk: keras.Model, copy: bool = False):
         if not can_fold(trunk):
             raise ValueError(f"The layers of {trunk.name} cannot be called one by one.")
         layers = [layer for layer in trunk.layers if not isinstance(layer, keras.layers.InputLayer)]
@@ -61,24 +61,26 @@ class FoldedTrunk:
             and len(readers[id(layer.output)]) == 1
             and isinstance(readers[id(layer.output)][0], keras.layers.BatchNormalization)
         }
-        folded = {id(norm) for norm in norm_of.values()}
-        # (layer, its norm or None, what it reads, what it makes)
-        self._steps = [
-            (layer, norm_of.get(id(layer)), tf.nest.map_structure(id, layer.input), id(norm_of.get(id(layer), layer).output))
-            for layer in layers
-            if id(layer) not in folded
-        ]
+        norms = {id(norm) for norm in norm_of.values()}
+        # (what runs, what it reads, what it makes)
+        self._steps = []
+        for layer in layers:
+            if id(layer) in norms:
+                continue
+            norm = norm_of.get(id(layer))
+            run = _InferenceMode(layer) if norm is None else _FoldedConvolution(layer, norm, copy)
+            made = layer if norm is None else norm
+            self._steps.append((run, tf.nest.map_structure(id, layer.input), id(made.output)))
+
+    @property
+    def folds(self) -> int:
+        """Number of BatchNorms that are folded."""
+        return sum(isinstance(run, _FoldedConvolution) for run, _, _ in self._steps)
 
     def __call__(self, images: tf.Tensor) -> list[tf.Tensor]:
         made = {self._input: images}
-        for layer, norm, reads, makes in self._steps:
-            inputs = tf.nest.map_structure(made.__getitem__, reads)
-            if norm is not None:
-                made[makes] = _convolved(layer, norm, inputs)
-            elif "training" in inspect.signature(layer.call).parameters:
-                made[makes] = layer(inputs, training=False)
-            else:
-                made[makes] = layer(inputs)
+        for run, reads, makes in self._steps:
+            made[makes] = run(tf.nest.map_structure(made.__getitem__, reads))
         return [made[output] for output in self._outputs]
 
 
@@ -91,21 +93,41 @@ def _is_linear_convolution(layer: keras.layers.Layer) -> bool:
     return type(layer) is keras.layers.Conv2D and layer.groups == 1 and layer.activation is keras.activations.linear
 
 
-def _convolved(conv: Any, norm: Any, x: tf.Tensor) -> tf.Tensor:
+class _InferenceMode:
+    def __init__(self, layer: keras.layers.Layer):
+        self._layer = layer
+        self._mode = {"training": False} if "training" in inspect.signature(layer.call).parameters else {}
+
+    def __call__(self, x: Any) -> tf.Tensor:
+        return self._layer(x, **self._mode)
+
+
+class _FoldedConvolution:
     """`norm(conv(x))`: kernels are scaled in float32, the convolution is in the layer's compute dtype."""
-    dtype = conv.compute_dtype
 
-    def value(variable: Any) -> tf.Tensor:
-        return tf.cast(tf.convert_to_tensor(variable), at_least_float32(dtype))
+    def __init__(self, conv: Any, norm: Any, copy: bool):
+        self._conv, self._norm = conv, norm
+        self._copied = [tf.Variable(value, trainable=False) for value in self._folded()] if copy else None
 
-    scale = tf.math.rsqrt(value(norm.moving_variance) + norm.epsilon)
-    if norm.scale:
-        scale *= value(norm.gamma)
-    offset = -value(norm.moving_mean) * scale
-    if norm.center:
-        offset += value(norm.beta)
-    if conv.use_bias:
-        offset += value(conv.bias) * scale
-    kernel = tf.cast(value(conv.kernel) * scale, dtype)
-    x = tf.nn.conv2d(tf.cast(x, dtype), kernel, conv.strides, conv.padding.upper(), dilations=conv.dilation_rate)
-    return tf.nn.bias_add(x, tf.cast(offset, dtype))
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        conv = self._conv
+        kernel, offset = self._copied or self._folded()
+        x = tf.cast(x, conv.compute_dtype)
+        x = tf.nn.conv2d(x, tf.convert_to_tensor(kernel), conv.strides, conv.padding.upper(), dilations=conv.dilation_rate)
+        return tf.nn.bias_add(x, tf.convert_to_tensor(offset))
+
+    def _folded(self) -> tuple[tf.Tensor, tf.Tensor]:
+        conv, norm = self._conv, self._norm
+
+        def value(variable: Any) -> tf.Tensor:
+            return tf.cast(tf.convert_to_tensor(variable), at_least_float32(conv.compute_dtype))
+
+        scale = tf.math.rsqrt(value(norm.moving_variance) + norm.epsilon)
+        if norm.scale:
+            scale *= value(norm.gamma)
+        offset = -value(norm.moving_mean) * scale
+        if norm.center:
+            offset += value(norm.beta)
+        if conv.use_bias:
+            offset += value(conv.bias) * scale
+        return tf.cast(value(conv.kernel) * scale, conv.compute_dtype), tf.cast(offset, conv.compute_dtype)

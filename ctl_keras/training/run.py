@@ -102,7 +102,7 @@ def train(
         fitting.freeze()
         features = fitting.features(validation)
         record = _ending(folder, rows, epoch, diverged)
-    trained = uncompiled(model)  # by all workers, see `_folder`
+    trained = model.copy()  # by all workers, see `_folder`; what is published is not compiled
     if chief:
         calibration = fit_calibration(trained, validation, config.training.batch_size, features)
         write_json(out / "calibration.json", to_dict(calibration))
@@ -110,13 +110,6 @@ def train(
         with new_file(out / "model.keras") as temporary:  # last of all: a run with a model is a run that has ended
             trained.save(temporary)
     return record
-
-
-def uncompiled(model: CompleteTheLook) -> CompleteTheLook:
-    """The same model without an optimizer, under the current precision policy, outside of any strategy."""
-    copy = CompleteTheLook.from_config(model.get_config())
-    copy.set_weights(model.get_weights())
-    return copy
 
 
 def load_run(run: str | Path) -> tuple[CompleteTheLook, dict[str, Any]]:

@@ -47,7 +47,7 @@ def test_one_pass_gives_both_taps_of_the_plain_network(backbone, images):
         [backbone.trunk.get_layer(name).output for name in (backbone.global_tap, backbone.local_tap)],
     )
     expected_global, expected_local = plain(keras.applications.resnet.preprocess_input(images.copy()), training=False)
-    with backbone.unfolded():
+    with backbone.running(None):
         pooled, local = backbone(images)
     np.testing.assert_allclose(pooled, np.mean(expected_global, axis=(1, 2)), atol=1e-5)
     np.testing.assert_allclose(local, expected_local, atol=1e-5)
