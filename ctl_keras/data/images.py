@@ -43,7 +43,7 @@ def decode_image(data: tf.Tensor) -> tf.Tensor:
         lambda: tf.image.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),
         lambda: tf.cond(
             is_png,
-            lambda: _on_white(tf.image.decode_png(data, channels=4)),
+            lambda: _on_white(tf.image.decode_png(data, channels=4), _png_filler(data)),
             lambda: tf.image.decode_image(data, channels=3, expand_animations=False),
         ),
     )
@@ -74,8 +74,15 @@ def _header_shape(data: tf.Tensor, is_png: tf.Tensor) -> tf.Tensor:
     return tf.case([(is_png, png), (_starts_with(data, _GIF), gif), (_starts_with(data, _BMP), bmp)], default=unknown)
 
 
-def _on_white(image: tf.Tensor) -> tf.Tensor:
+def _png_filler(data: tf.Tensor) -> tf.Tensor:
+    """What TensorFlow takes as the alpha of a PNG without one: all ones in the file's bit depth, so 1 for black and white."""
+    depth = tf.cast(tf.io.decode_raw(tf.strings.substr(data, 24, 1), tf.uint8)[0], tf.int32)
+    return tf.bitwise.left_shift(1, tf.minimum(depth, 8)) - 1
+
+
+def _on_white(image: tf.Tensor, filler: tf.Tensor) -> tf.Tensor:
     colour, alpha = tf.cast(image[..., :3], tf.int32), tf.cast(image[..., 3:], tf.int32)
+    alpha = tf.where(tf.reduce_all(tf.equal(alpha, filler)), 255, alpha)
     return tf.cast((colour * alpha + 255 * (255 - alpha) + 127) // 255, tf.uint8)
 
 

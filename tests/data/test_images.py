@@ -126,3 +126,22 @@ def test_missing_and_empty_files(tmp_path):
     (tmp_path / "empty.jpg").touch()
     with pytest.raises(InputError, match=r"The picture .*empty.jpg is empty."):
         read_image_bytes(tmp_path / "empty.jpg")
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_pngs_of_few_bits_are_not_taken_for_transparent(photo, bits):
+    palette = photo.quantize(2**bits)
+    data = encoded(palette, "PNG", bits=bits)
+    assert data[24] == bits
+    np.testing.assert_array_equal(decoded(data), np.asarray(palette.convert("RGB")))
+
+
+def test_black_and_white_png_and_transparency_in_a_palette(photo):
+    binary = photo.convert("1")
+    np.testing.assert_array_equal(decoded(encoded(binary, "PNG")), np.asarray(binary.convert("RGB")))
+    palette = photo.quantize(4)
+    clear = Image.open(io.BytesIO(encoded(palette, "PNG", bits=2, transparency=0))).convert("RGBA")
+    white = Image.new("RGBA", clear.size, "white")
+    expected = np.asarray(Image.alpha_composite(white, clear).convert("RGB")).astype(int)
+    assert (expected == 255).all(axis=-1).any()
+    assert np.abs(decoded(encoded(palette, "PNG", bits=2, transparency=0)) - expected).max() <= 1
