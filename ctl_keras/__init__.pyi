@@ -27,17 +27,22 @@ from .metrics.triplet_metrics import (
 from .models.backbone import Backbone
 from .models.complete_the_look import CompleteTheLook
 from .retrieval.recommend import recommend
+from .serving.async_client import AsyncClient
+from .serving.client import Client
 from .serving.local import LocalModel
+from .serving.serving_error import ServingError
 from .training.calibration import Calibration, fit_calibration
 from .training.feature_cache import CachedFeatures, cache_features
 from .training.run import load_run, train
 
 __all__ = [
     "ActiveTriplets",
+    "AsyncClient",
     "Backbone",
     "CachedFeatures",
     "Calibration",
     "CategoryAttention",
+    "Client",
     "CompleteTheLook",
     "Config",
     "DataConfig",
@@ -53,6 +58,7 @@ __all__ = [
     "PositiveDistance",
     "RegionCropping",
     "SceneQuery",
+    "ServingError",
     "StageConfig",
     "StyleProjection",
     "TrainingConfig",

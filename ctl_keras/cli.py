@@ -141,13 +141,31 @@ def export(
     run: Annotated[Path, typer.Option(help="Run folder.")],
     to: Annotated[Path, typer.Option(help="saved_models/NAME, the server's base path.")],
     version: Annotated[int | None, typer.Option(help="Version number; the next free one by default.")] = None,
+    optimize: Annotated[bool, typer.Option("--optimize", help="Fold BatchNorms into the convolutions: faster.")] = False,
+    precision: Annotated[str, typer.Option(help="float32, or bfloat16 for processors that have it.")] = "float32",
     as_json: AsJson = False,
 ) -> None:
     """Write a version that TensorFlow Serving can load."""
     from ctl_keras.export.export import export_run
 
-    folder = export_run(run, to, version)
+    folder = export_run(run, to, version, optimize, precision)
     _show({"version": int(folder.name), "path": str(folder)}, as_json, f"{folder}")
+
+
+@app.command(name="server-files")
+def server_files(
+    model: Annotated[Path, typer.Option(help="saved_models/NAME, the server's base path.")],
+    out: Annotated[Path, typer.Option(help="Folder to make.")],
+    name: Annotated[str | None, typer.Option(help="The model's name in requests; the folder's by default.")] = None,
+    stable: Annotated[int | None, typer.Option(help="Version that the label `stable` names; the newest by default.")] = None,
+    canary: Annotated[int | None, typer.Option(help="Version that the label `canary` names; none by default.")] = None,
+    threads: Annotated[int, typer.Option(help="Batches that run at once: the server's cores.")] = 4,
+) -> None:
+    """Write what TensorFlow Serving is started with: models.config, batching, monitoring, docker-compose.yml."""
+    from ctl_keras.export.server_files import FILES, write_server_files
+
+    folder = write_server_files(model, out, name, stable, canary, threads)
+    typer.echo("\n".join(str(folder / file) for file in FILES))
 
 
 @app.command()
@@ -180,6 +198,22 @@ def recommend(
 
     rows = search(model, catalog, scene, category, k)
     _show(rows, as_json, "\n".join(f"{row['hybrid_distance']:.4f}  {row['id']}  {row['image']}" for row in rows))
+
+
+@app.command()
+def serve(
+    model: Model,
+    name: Annotated[str | None, typer.Option(help="Of the model in requests; the folder's name by default.")] = None,
+    rest_port: Annotated[int, typer.Option(help="0 is any free one.", min=0, max=65535)] = 8501,
+    grpc_port: Annotated[int, typer.Option(help="0 is any free one.", min=0, max=65535)] = 8500,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    max_request_mb: Annotated[float, typer.Option(help="Larger requests are refused.")] = 64,
+    label: Annotated[list[str] | None, typer.Option("--label", help="A version label, such as stable=1; repeatable.")] = None,
+) -> None:
+    """Serve an export with TensorFlow Serving's protocol, for development. Needs ctl-keras[serving]."""
+    from ctl_keras.serving.server import serve as run
+
+    run(model, name, rest_port, grpc_port, host, max_request_mb, label or ())
 
 
 def main() -> None:

@@ -3,12 +3,16 @@
 import io
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from ctl_keras.errors import InputError
 
+Picture = str | Path | bytes | np.ndarray | Image.Image
+
 MAX_PIXELS = 64_000_000  # a 100 KB PNG can hold 900 megapixels; decoding it would take a server down
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+_PNG_MODES = {"L", "LA", "RGB", "RGBA", "I;16"}  # what Pillow writes, and TensorFlow reads, without a loss
 
 
 def read_image_bytes(path: str | Path) -> bytes:
@@ -25,9 +29,60 @@ def read_image_bytes(path: str | Path) -> bytes:
         raise InputError(f"The picture {path} cannot be read: {error.strerror}.") from None
     if not data:
         raise InputError(f"The picture {path} is empty.")
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return _as_png(data)
-    return data
+    return _without_webp(data)
+
+
+def picture_bytes(picture: Picture) -> bytes:
+    """Any picture as bytes that `decode_image` takes.
+
+    Files are best given as paths or bytes: the model then decodes them as it did in training. Pillow's JPEG decoder, behind
+    arrays and Pillow pictures, may differ by a grey level.
+
+    Args:
+        picture: path of a file; a file's bytes; uint8 array `[height, width, 3]`, RGB, or `[height, width]`, grey; or a
+            Pillow picture. Arrays and Pillow pictures are encoded as PNG, without a loss.
+
+    Returns:
+        The file's bytes; WebP is converted to PNG. Bytes that are no picture are returned as they are: the model flags them.
+
+    Raises:
+        InputError: another type, another array, or a file that is missing or empty.
+    """
+    if isinstance(picture, str | Path):
+        return read_image_bytes(picture)
+    if isinstance(picture, bytes | bytearray | memoryview):
+        return _without_webp(bytes(picture))
+    if isinstance(picture, np.ndarray):
+        grey_or_rgb = picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 3)
+        if picture.dtype != np.uint8 or not grey_or_rgb or not picture.size:
+            raise InputError(
+                "A picture's array must be uint8, 0..255, [height, width, 3] or [height, width]. "
+                f"Received: {picture.dtype} {list(picture.shape)}"
+            )
+        return _encoded(Image.fromarray(np.ascontiguousarray(picture)))
+    if isinstance(picture, Image.Image):
+        if picture.mode in ("F", "I") or not picture.width * picture.height:
+            raise InputError(
+                f"A Pillow picture must have 8-bit pixels; convert it to RGB. Received: {picture.mode} {picture.size}"
+            )
+        try:
+            return _encoded(picture if picture.mode in _PNG_MODES else picture.convert("RGBA"))
+        except (OSError, SyntaxError, ValueError) as error:  # opened, but not read until now
+            raise InputError(f"The Pillow picture cannot be read: {error}. Received: {picture!r}") from None
+    raise InputError(
+        "A picture must be a path, a file's bytes, a uint8 array [height, width, 3] or a Pillow picture. "
+        f"Received: {type(picture).__name__}"
+    )
+
+
+def _encoded(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _without_webp(data: bytes) -> bytes:
+    return _as_png(data) if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else data
 
 
 def _as_png(data: bytes) -> bytes:
@@ -35,8 +90,6 @@ def _as_png(data: bytes) -> bytes:
         with Image.open(io.BytesIO(data)) as image:
             if image.width * image.height > MAX_PIXELS:
                 return data  # `decode_image` says why it refuses
-            buffer = io.BytesIO()
-            image.convert("RGBA").save(buffer, "PNG", compress_level=1)
-            return buffer.getvalue()
+            return _encoded(image.convert("RGBA"))
     except (OSError, EOFError, ValueError, SyntaxError, Image.DecompressionBombError):
         return data

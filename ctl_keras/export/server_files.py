@@ -65,9 +65,7 @@ def write_server_files(
             )
     name = name or model.resolve().name
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-        raise InputError(
-            f"`name` must consist of letters, digits, '_', '.' and '-': addresses hold it. Received: {name!r}"
-        )
+        raise InputError(f"`name` must consist of letters, digits, '_', '.' and '-': addresses hold it. Received: {name!r}")
     with new_folder(out) as folder:
         texts = (_models(name, labels), _batching(threads), _MONITORING, _compose(model, Path(out), name))
         for file, text in zip(FILES, texts, strict=True):

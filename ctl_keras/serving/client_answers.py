@@ -1,0 +1,132 @@
+"""Answers of the signatures as arrays, and the server's descriptions of a model as plain dicts."""
+
+from typing import Any
+
+import numpy as np
+
+from ctl_keras.serving.serving_error import not_understood
+
+Answer = dict[str, np.ndarray]
+
+# rank and type of what each signature answers (docs/serving.md); an export may answer more
+_FLAG, _ROW, _TABLE, _MAP = (np.bool_, 1), (np.float32, 1), (np.float32, 2), (np.float32, 3)
+_OUTPUTS: dict[str, dict[str, tuple[type, int]]] = {
+    "serving_default": {
+        "hybrid_distance": _ROW,
+        "global_distance": _ROW,
+        "local_distance": _ROW,
+        "compatibility": _ROW,
+        "valid": _FLAG,
+    },
+    "embed_scene": {"query": _TABLE, "global_embedding": _TABLE, "attention": _MAP, "valid": _FLAG},
+    "embed_product": {"embedding": _TABLE, "valid": _FLAG},
+    "score_embeddings": {"hybrid_distance": _ROW},
+    "recommend": {"product_id": (np.str_, 2), "hybrid_distance": _TABLE, "valid": _FLAG},
+    "rerank": {"hybrid_distance": _TABLE, "known": (np.bool_, 2)},
+}
+
+
+def joined(signature: str, answers: list[Answer]) -> Answer:
+    """The answers of a call's requests, one below the other; without any, empty arrays."""
+    if not answers:
+        return {name: np.zeros((0,) * rank, kind) for name, (kind, rank) in _OUTPUTS[signature].items()}
+    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+
+
+def checked(url: str, signature: str, rows: int, answer: Answer) -> Answer:
+    """An answer that has the signature's outputs, each with a row for each row of the request.
+
+    Raises:
+        ServingError: it has not.
+    """
+    if missing := sorted(set(_OUTPUTS[signature]) - set(answer)):
+        raise not_understood(url, f"answers `{signature}` without {', '.join(missing)}")
+    for name, value in answer.items():
+        rank = _OUTPUTS[signature].get(name, (None, value.ndim))[1]
+        if value.ndim != rank or len(value) != rows:
+            raise not_understood(url, f"answers {rows} rows of `{signature}` with `{name}` of the shape {list(value.shape)}")
+    return answer
+
+
+def from_json(url: str, signature: str, rows: int, outputs: Any) -> Answer:
+    """The `outputs` of a REST answer in columns.
+
+    Raises:
+        ServingError: they are not such outputs.
+    """
+    expected = _OUTPUTS[signature]
+    if not isinstance(outputs, dict):  # the server leaves out the name of an only output
+        outputs = {next(iter(expected)): outputs}
+    try:
+        arrays = {name: _array(value, expected[name][0] if name in expected else None) for name, value in outputs.items()}
+    except (TypeError, ValueError):
+        raise not_understood(url, f"answers `{signature}` with something else than numbers") from None
+    return checked(url, signature, rows, arrays)
+
+
+def _array(value: Any, kind: type | None) -> np.ndarray:
+    array = np.asarray(value)
+    if kind is None:
+        return array.astype(np.float32) if array.dtype == np.float64 else array
+    if array.dtype.kind not in {np.bool_: "b", np.float32: "fi", np.str_: "U"}[kind]:
+        raise TypeError
+    return array.astype(kind)
+
+
+def model_metadata(url: str, document: Any) -> dict[str, Any]:
+    """A `GetModelMetadataResponse` in JSON, as REST sends it and protobuf writes it, in short.
+
+    Returns:
+        `{"model": str, "version": int, "signatures": {NAME: {"inputs": {NAME: {"dtype": str, "shape": list}}, "outputs": …}}}`,
+        -1 for a dimension of any size.
+
+    Raises:
+        ServingError: it is no such document.
+    """
+    try:
+        signatures = document["metadata"]["signature_def"]["signature_def"]
+        return {
+            "model": document["model_spec"]["name"],
+            "version": int(document["model_spec"]["version"]),
+            "signatures": {
+                name: {side: _tensors(signature.get(side, {})) for side in ("inputs", "outputs")}
+                for name, signature in sorted(signatures.items())
+                if not name.startswith("__")  # the initialiser of a SavedModel is one
+            },
+        }
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise not_understood(url, "does not answer with a model's metadata") from None
+
+
+def _tensors(infos: dict[str, Any]) -> dict[str, Any]:
+    def described(info: dict[str, Any]) -> dict[str, Any]:
+        dtype = info["dtype"].removeprefix("DT_").lower()
+        dimensions = info.get("tensor_shape", {}).get("dim", [])
+        shape = [int(dimension.get("size", 0)) for dimension in dimensions]
+        return {"dtype": {"float": "float32", "double": "float64"}.get(dtype, dtype), "shape": shape}
+
+    return {name: described(info) for name, info in sorted(infos.items())}
+
+
+def version_states(url: str, document: Any) -> list[dict[str, Any]]:
+    """A `GetModelStatusResponse` in JSON, newest version first.
+
+    Returns:
+        `[{"version": int, "state": str, "error": str}, …]`; the state is START, LOADING, AVAILABLE, UNLOADING or END, the error
+        "" where there is none.
+
+    Raises:
+        ServingError: it is no such document.
+    """
+    try:
+        rows = [
+            {
+                "version": int(row.get("version", 0)),
+                "state": row.get("state", "UNKNOWN"),
+                "error": row.get("status", {}).get("error_message", ""),
+            }
+            for row in document.get("model_version_status", [])
+        ]
+    except (TypeError, ValueError, AttributeError):
+        raise not_understood(url, "does not answer with a model's status") from None
+    return sorted(rows, key=lambda row: -row["version"])

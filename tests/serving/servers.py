@@ -1,0 +1,144 @@
+"""Starts servers for the tests, each a process with free ports: the development server, or the real one that `CTL_TF_SERVING`
+names. Requests go through plain httpx and the official stubs."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+NAME = "looks"
+BINARY = os.environ.get("CTL_TF_SERVING")
+KINDS = ["development", pytest.param("real", marks=pytest.mark.skipif(not BINARY, reason="CTL_TF_SERVING names no server"))]
+_SECONDS = 90
+
+
+@dataclass
+class Server:
+    """A running server: `rest` is the model's URL, `log` all lines that it has written."""
+
+    process: subprocess.Popen
+    rest: str
+    grpc_address: str
+    log: list[str]
+    channel: grpc.Channel = field(init=False)
+
+    def __post_init__(self):
+        unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        self.channel = grpc.insecure_channel(self.grpc_address, options=unlimited)
+
+    @property
+    def prediction(self) -> Any:
+        return prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
+
+    @property
+    def models(self) -> Any:
+        return model_service_pb2_grpc.ModelServiceStub(self.channel)
+
+    def states(self) -> dict[int, tuple[str, str]]:
+        """Version -> state and error code, over REST."""
+        answer = httpx.get(self.rest, timeout=_SECONDS)
+        versions = answer.json().get("model_version_status", []) if answer.status_code == 200 else []
+        return {int(entry["version"]): (entry["state"], entry["status"]["error_code"]) for entry in versions}
+
+    def wait_for(self, version: int, state: str) -> str:
+        """Waits until a version is in a state; returns its error code."""
+        end = time.monotonic() + _SECONDS
+        while time.monotonic() < end:
+            assert self.process.poll() is None, "\n".join(self.log)
+            states = self.states()
+            if states.get(version, ("", ""))[0] == state:
+                return states[version][1]
+            time.sleep(0.05)
+        raise AssertionError(f"version {version} is not {state}: {states}\n" + "\n".join(self.log))
+
+    def stop(self, with_signal: int = signal.SIGTERM) -> int:
+        """Ends the process; returns its exit code."""
+        self.channel.close()
+        if self.process.poll() is None:
+            self.process.send_signal(with_signal)
+        return self.process.wait(_SECONDS)
+
+
+def start(kind: str, base: Path, folder: Path, labels: dict[str, int] | None = None, options: tuple[str, ...] = ()) -> Server:
+    """Starts a server on a base path and waits until it answers.
+
+    Args:
+        kind: "development" or "real".
+        base: saved_models/NAME.
+        folder: for the real server's configuration.
+        labels: label -> version; the labelled versions are served beside the newest one.
+        options: for the server's command line.
+    """
+    return _development(base, labels or {}, options) if kind == "development" else _real(base, folder, labels or {}, options)
+
+
+def _development(base: Path, labels: dict[str, int], options: tuple[str, ...]) -> Server:
+    command = [sys.executable, "-m", "ctl_keras.cli", "serve", "--model", str(base), "--name", NAME]
+    command += ["--rest-port", "0", "--grpc-port", "0", *options]
+    command += [part for label, version in labels.items() for part in ("--label", f"{label}={version}")]
+    process, log = _launch(command)
+    end = time.monotonic() + _SECONDS
+    while time.monotonic() < end:
+        for line in list(log):
+            if match := re.search(r"REST on (\S+), gRPC on (\S+)\. ", line):
+                return Server(process, match[1], match[2], log)
+        assert process.poll() is None, "\n".join(log)
+        time.sleep(0.02)
+    process.kill()
+    raise AssertionError("the development server did not start:\n" + "\n".join(log))
+
+
+def _real(base: Path, folder: Path, labels: dict[str, int], options: tuple[str, ...]) -> Server:
+    rest, rpc = _free_port(), _free_port()
+    command = [str(BINARY), f"--rest_api_port={rest}", f"--port={rpc}", "--file_system_poll_wait_seconds=1"]
+    command += ["--max_num_load_retries=0", *options]
+    newest = max(int(path.name) for path in base.iterdir() if path.name.isdigit())
+    if labels:
+        versions = " ".join(f"versions: {version}" for version in sorted({newest, *labels.values()}))
+        entries = " ".join(f'version_labels {{ key: "{label}" value: {version} }}' for label, version in labels.items())
+        config = folder / "models.config"
+        config.write_text(
+            f'model_config_list {{ config {{ name: "{NAME}" base_path: "{base}" model_platform: "tensorflow" '
+            f"model_version_policy {{ specific {{ {versions} }} }} {entries} }} }}"
+        )
+        command += [f"--model_config_file={config}", "--allow_version_labels_for_unavailable_models=true"]
+    else:
+        command += [f"--model_name={NAME}", f"--model_base_path={base}"]
+    process, log = _launch(command)
+    server = Server(process, f"http://127.0.0.1:{rest}/v1/models/{NAME}", f"127.0.0.1:{rpc}", log)
+    end = time.monotonic() + _SECONDS
+    while time.monotonic() < end:
+        assert process.poll() is None, "\n".join(log)
+        try:
+            for version in {newest, *labels.values()}:
+                server.wait_for(version, "AVAILABLE")
+            return server
+        except httpx.TransportError:
+            time.sleep(0.1)
+    process.kill()
+    raise AssertionError("the real server did not start:\n" + "\n".join(log))
+
+
+def _launch(command: list[str]) -> tuple[subprocess.Popen, list[str]]:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace")
+    log: list[str] = []
+    threading.Thread(target=lambda: log.extend(process.stderr), daemon=True).start()
+    return process, log
+
+
+def _free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
