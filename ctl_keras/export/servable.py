@@ -11,33 +11,36 @@ from ctl_keras.models.complete_the_look import CompleteTheLook
 from ctl_keras.models.folding import FoldedTrunk, can_fold
 from ctl_keras.training.calibration import Calibration
 
-_PARALLEL_ROWS = 8
+_PARALLEL_ROWS = 4
 
 
 def decode_rows(data: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes and resizes a batch of pictures such that a bad one flags its own row and fails no other.
 
-    Each row is a one-element `tf.data` pipeline that drops errors and falls back to a white picture: the one way to catch an
-    error with stock ops (serving notes).
+    A `tf.data` pipeline drops what cannot be decoded, the one way to catch an error with stock ops (serving notes); what is
+    left goes to its rows. One pipeline for the batch took 0.7 of the time of one for each row.
 
     Args:
         data: string tensor `[batch]`, the files' bytes.
         size: int, pixels.
 
     Returns:
-        float32 `[batch, size, size, 3]`, RGB 0..255, and bool `[batch]`, whether the row's picture could be decoded.
+        float32 `[batch, size, size, 3]`, RGB 0..255, black where there is no picture, and bool `[batch]`, whether the row's
+        picture could be decoded.
     """
+    count = tf.shape(data, tf.int64)[0]
 
-    def decode(row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return resize_image(decode_image(row), size), tf.constant(True)
+    def decode(row: tf.Tensor, file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return row, resize_image(decode_image(file), size)
 
-    def one(row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        decoded = tf.data.Dataset.from_tensors(row).map(decode).ignore_errors()
-        fallback = tf.data.Dataset.from_tensors((tf.fill([size, size, 3], 255.0), tf.constant(False)))
-        return decoded.concatenate(fallback).take(1).get_single_element()
-
-    signature = (tf.TensorSpec([size, size, 3], tf.float32), tf.TensorSpec([], tf.bool))
-    return tf.map_fn(one, data, fn_output_signature=signature, parallel_iterations=_PARALLEL_ROWS)
+    files = tf.data.Dataset.from_tensor_slices((tf.range(count), data))
+    decoded = files.map(decode, num_parallel_calls=_PARALLEL_ROWS).ignore_errors()
+    # a row more, so that there is one even where nothing could be decoded
+    more = tf.data.Dataset.from_tensors((count, tf.zeros([size, size, 3])))
+    rows, images = decoded.concatenate(more).batch(count + 1).get_single_element()
+    images = tf.scatter_nd(rows[:, None], images, tf.stack([count + 1, size, size, 3]))[:-1]
+    valid = tf.scatter_nd(rows[:, None], tf.ones_like(rows), [count + 1])[:-1] > 0
+    return tf.ensure_shape(images, [None, size, size, 3]), valid
 
 
 def category_names(categories: tuple[str, ...]) -> dict[str, int]:

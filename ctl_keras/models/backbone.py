@@ -6,11 +6,11 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import h5py
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ctl_keras.errors import InputError
@@ -67,7 +67,7 @@ class Backbone(keras.layers.Layer):
         taps = [_tap(full, self.global_tap, (2, 4)), _tap(full, self.local_tap, (4,))]
         self.trunk = keras.Model(full.input, taps, name=f"{network.lower()}_trunk")
         self._folded = FoldedTrunk(self.trunk) if inference and can_fold(self.trunk) else None
-        self._preprocess = _module(network).preprocess_input
+        self._colours, self._offset = _affine_preprocessing(network)
         if weights not in ("none", "imagenet"):
             load_by_layer_name(self.trunk, full, Path(weights))
 
@@ -108,7 +108,8 @@ class Backbone(keras.layers.Layer):
     def call(self, images, training=None):
         stacked = images.shape.rank == 5
         x = tf.reshape(images, [-1, self.image_size, self.image_size, 3]) if stacked else images
-        x = self._preprocess(tf.cast(x, tf.float32))
+        # one small convolution took a quarter of the time of reversing channels and subtracting means
+        x = tf.nn.bias_add(tf.nn.conv2d(tf.cast(x, tf.float32), self._colours, 1, "VALID"), self._offset)
         if self._folded is not None:
             pooled, local = self._folded(x)
         else:
@@ -140,9 +141,14 @@ class Backbone(keras.layers.Layer):
         }
 
 
-def _module(network: str) -> ModuleType:
-    """The `keras.applications` module with the network's `preprocess_input`: the one of the file that defines it."""
-    return getattr(keras.applications, getattr(keras.applications, network).__module__.rsplit(".", 1)[-1])
+def _affine_preprocessing(network: str) -> tuple[np.ndarray, np.ndarray]:
+    """The network's `preprocess_input` as what it is for all of `keras.applications`: a matrix of the channels, as a kernel
+    `[1, 1, 3, 3]`, and an offset `[3]`."""
+    # of the file that defines the network
+    module = getattr(keras.applications, getattr(keras.applications, network).__module__.rsplit(".", 1)[-1])
+    black, *primaries = module.preprocess_input(np.concatenate([np.zeros((1, 3)), 255 * np.eye(3)])[:, None, None])[:, 0, 0]
+    colours = (np.stack(primaries) - black) / 255
+    return colours.astype(np.float32)[None, None], black.astype(np.float32)
 
 
 def _make_network(network: str, image_size: int, weights: str) -> keras.Model:

@@ -68,7 +68,8 @@ def _array(value: Any, kind: type | None) -> np.ndarray:
     array = np.asarray(value)
     if kind is None:
         return array.astype(np.float32) if array.dtype == np.float64 else array
-    if array.dtype.kind not in {np.bool_: "b", np.float32: "fi", np.str_: "U"}[kind]:
+    kinds: dict[Any, str] = {np.bool_: "b", np.float32: "fi", np.str_: "U"}
+    if array.dtype.kind not in kinds[kind]:
         raise TypeError
     return array.astype(kind)
 

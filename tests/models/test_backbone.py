@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ctl_keras as ctl
-from ctl_keras.models.backbone import default_local_tap
+from ctl_keras.models.backbone import _affine_preprocessing, default_local_tap
 from tests.conftest import TAPS
 
 
@@ -159,3 +159,21 @@ def test_the_pretrained_trunk(trunk_weights):
     with h5py.File(trunk_weights) as file:
         stored = file["conv4_block6_3_conv"][file["conv4_block6_3_conv"].attrs["weight_names"][0]][()]
     np.testing.assert_allclose(backbone.trunk.get_layer("conv4_block6_3_conv").get_weights()[0], stored, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("network", "module"),
+    [
+        ("ResNet50", "resnet"),
+        ("ResNet50V2", "resnet_v2"),
+        ("DenseNet121", "densenet"),
+        ("EfficientNetB0", "efficientnet"),
+        ("MobileNetV3Small", "mobilenet_v3"),
+        ("ConvNeXtTiny", "convnext"),
+    ],
+)
+def test_each_kind_of_preprocessing_is_affine(network, module):
+    colours, offset = _affine_preprocessing(network)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 5, 4, 3)).astype("float32")
+    expected = getattr(keras.applications, module).preprocess_input(images.copy())
+    np.testing.assert_allclose(images @ colours[0, 0] + offset, expected, atol=1e-4)
