@@ -115,7 +115,8 @@ def versions(base: Path) -> list[int]:
     """The version numbers below a base path, sorted; TensorFlow Serving ignores other names."""
     if not base.is_dir():
         return []
-    return sorted(int(path.name) for path in base.iterdir() if path.is_dir() and path.name.isascii() and path.name.isdigit())
+    names = [path.name for path in base.iterdir() if path.is_dir() and path.name.isascii() and path.name.isdigit()]
+    return sorted(int(name) for name in names if str(int(name)) == name)  # a zero-padded one has another path than its number
 
 
 def _manifest(

@@ -300,7 +300,7 @@ def test_without_inner_product_the_pair_signature_is_exact_and_the_rest_says_so(
 def test_versions_count_up_and_odd_names_are_ignored(run, tmp_path):
     model, _ = ctl.load_run(run)
     base = tmp_path / "looks"
-    for name in ("latest", ".tmp-7-x", "007x"):
+    for name in ("latest", ".tmp-7-x", "007x", "0077"):
         (base / name).mkdir(parents=True)
     (base / "12").mkdir()
     assert versions(base) == [12]
