@@ -47,7 +47,7 @@ export A_TEST_PAIR
 demo:
 	@$(MAKE) --no-print-directory install EXTRAS=pictures
 	@case "$(abspath $(DATA))/" in "$(abspath $(OUT))"/*) echo "DATA lies in OUT=$(OUT), which is made anew: name another OUT"; exit 2;; esac
-	rm -rf $(addprefix $(OUT)/,data records features run saved_models report evaluation.json)
+	rm -rf $(addprefix $(OUT)/,data records features run saved_models catalog report evaluation.json)
 	mkdir -p $(OUT)
 	$(if $(DATA),,$(BIN)/ctl-keras synthesize $(OUT)/data)
 	$(BIN)/ctl-keras prepare --annotations $(SOURCE)/fashion.json --categories $(SOURCE)/fashion-cat.json \
@@ -55,11 +55,12 @@ demo:
 	$(BIN)/ctl-keras train --data $(OUT)/records --out $(OUT)/run $(if $(DATA),,$(DRAWN_ARGS)) $(ARGS)
 	$(BIN)/ctl-keras evaluate --run $(OUT)/run --data $(OUT)/records --json $(OUT)/evaluation.json --report $(OUT)/report
 	$(BIN)/ctl-keras export --run $(OUT)/run --to $(OUT)/saved_models/$(NAME)
+	$(BIN)/ctl-keras catalog --model $(OUT)/saved_models/$(NAME) --products $(OUT)/records/products.csv --out $(OUT)/catalog
 	@set -e; pair=$$($(BIN)/python -c "$$A_TEST_PAIR" $(OUT)/records 2> /dev/null); \
 	scene=$$(find -L $(SOURCE)/images -name "$$(echo "$$pair" | sed -n 1p).*" | head -1); category=$$(echo "$$pair" | sed -n 2p); \
 	products=$$(grep -F ",$$category" $(OUT)/records/products.csv | head -3 | cut -d, -f2 | sed 's/^/--product /'); set -x; \
 	$(BIN)/ctl-keras score --model $(OUT)/saved_models/$(NAME) --scene $$scene --category "$$category" $$products; \
-	$(BIN)/ctl-keras recommend --model $(OUT)/saved_models/$(NAME) --catalog $(OUT)/records/products.csv \
+	$(BIN)/ctl-keras recommend --model $(OUT)/saved_models/$(NAME) --catalog $(OUT)/catalog \
 		--scene $$scene --category "$$category" -k 5
 	@echo
 	@echo "Made in $(OUT):"
@@ -67,6 +68,7 @@ demo:
 	@echo "  run/               settings, history, checkpoints, the trained model"
 	@echo "  evaluation.json    accuracy, hit@k and MRR with intervals, beside the baselines"
 	@echo "  report/            loss_curve.png  ranked_products.png  attention.png  calibration.png"
+	@echo "  catalog/           the products' embeddings, memory-mapped"
 	@echo "  saved_models/$(NAME)/   for TensorFlow Serving"
 
 notebooks: install

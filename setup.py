@@ -7,7 +7,10 @@ from setuptools import find_packages, setup
 pictures = ["matplotlib>=3.8,<4"]
 serving = ["aiohttp>=3.10,<4", "grpcio>=1.60,<2", "httpx>=0.27,<0.29"]
 notebooks = [*pictures, "ipykernel>=6.29,<8", "nbclient>=0.10,<0.12"]
-test = [*pictures, *serving, "hypothesis>=6.100,<7", "pytest>=8,<10", "pytest-xdist>=3.5,<4"]
+faiss = ["faiss-cpu>=1.9,<2"]
+milvus = ["milvus-lite>=2.5,<4; platform_system != 'Windows'", "pymilvus>=2.5,<4"]
+beam = ["apache-beam>=2.60,<3"]
+test = [*pictures, *serving, *faiss, "hypothesis>=6.100,<7", "pytest>=8,<10", "pytest-xdist>=3.5,<4"]
 lint = ["mypy>=2,<3", "ruff>=0.17,<0.18"]
 
 setup(
@@ -26,6 +29,7 @@ setup(
         "lazy-loader>=0.4,<0.6",
         "numpy>=1.26,<3",
         "pillow>=10.3,<14",
+        "pyarrow>=17,<27",
         "rich>=13.7,<16",
         "tensorflow>=2.15,<2.22",
         "tensorflow-serving-api>=2.15,<2.22",
@@ -37,6 +41,9 @@ setup(
         "addons": ["keras==2.15.*", "tensorflow==2.15.*", "tensorflow-addons==0.23.*", "tensorflow-serving-api==2.15.*"],
         "pictures": pictures,
         "serving": serving,
+        "faiss": faiss,
+        "milvus": milvus,
+        "beam": beam,
         "notebooks": notebooks,
         "test": test,
         "lint": lint,

@@ -26,7 +26,12 @@ from .metrics.triplet_metrics import (
 )
 from .models.backbone import Backbone
 from .models.complete_the_look import CompleteTheLook
-from .retrieval.recommend import recommend
+from .retrieval.catalog import Catalog
+from .retrieval.embedding import build_catalog
+from .retrieval.exact_index import ExactIndex
+from .retrieval.faiss_index import FaissIndex
+from .retrieval.milvus_index import MilvusIndex
+from .retrieval.recommender import Recommender
 from .serving.async_client import AsyncClient
 from .serving.client import Client
 from .serving.local import LocalModel
@@ -41,21 +46,26 @@ __all__ = [
     "Backbone",
     "CachedFeatures",
     "Calibration",
+    "Catalog",
     "CategoryAttention",
     "Client",
     "CompleteTheLook",
     "Config",
     "DataConfig",
     "DistanceSpread",
+    "ExactIndex",
+    "FaissIndex",
     "HitAtK",
     "HybridDistance",
     "InputError",
     "LocalModel",
     "MeanReciprocalRank",
+    "MilvusIndex",
     "ModelConfig",
     "NegativeDistance",
     "Pairs",
     "PositiveDistance",
+    "Recommender",
     "RegionCropping",
     "SceneQuery",
     "ServingError",
@@ -65,6 +75,7 @@ __all__ = [
     "TripletAccuracy",
     "TripletLoss",
     "UniformAttention",
+    "build_catalog",
     "cache_features",
     "compare",
     "evaluate",
@@ -75,7 +86,6 @@ __all__ = [
     "prepare",
     "read_records",
     "read_shop_the_look",
-    "recommend",
     "synthesize",
     "train",
     "triplets",

@@ -2,17 +2,28 @@
 
 import json
 import os
+import shlex
 import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from ctl_keras import quiet
 from ctl_keras.errors import InputError
 
 INTERRUPTED = 130  # what typer returns for Ctrl-C
+
+
+class _Command(TyperCommand):
+    """Imports TensorFlow when the command line has been read: a wrong option is told at once."""
+
+    def invoke(self, ctx: Any) -> Any:
+        quiet.import_tensorflow_quietly()
+        return super().invoke(ctx)
+
 
 app = typer.Typer(
     name="ctl-keras",
@@ -41,11 +52,10 @@ def _version(wanted: bool) -> None:
 def _root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
-    if "--help" not in sys.argv:
-        quiet.import_tensorflow_quietly()
+    pass
 
 
-@app.command()
+@app.command(cls=_Command)
 def synthesize(
     out: Annotated[Path, typer.Argument(help="Folder to make.")],
     scenes: Annotated[int, typer.Option(help="Number of scenes.")] = 360,
@@ -60,7 +70,7 @@ def synthesize(
     _show(counts, as_json, f"{out}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
 
 
-@app.command()
+@app.command(cls=_Command)
 def prepare(
     annotations: Annotated[Path, typer.Option(help="Shop-The-Look JSON lines.")],
     categories: Annotated[Path, typer.Option(help="JSON object, product -> category path.")],
@@ -79,7 +89,7 @@ def prepare(
     _show({"out": str(out), **manifest}, as_json, f"{out}: {describe(manifest)}")
 
 
-@app.command()
+@app.command(cls=_Command)
 def train(
     data: Annotated[Path, typer.Option(help="Folder made by prepare.")],
     out: Annotated[Path, typer.Option(help="Run folder to make, or to go on with.")],
@@ -99,7 +109,7 @@ def train(
     _show(record, as_json, describe(record, out))
 
 
-@app.command()
+@app.command(cls=_Command)
 def evaluate(
     run: Annotated[Path, typer.Option(help="Run folder.")],
     data: Annotated[Path, typer.Option(help="Folder made by prepare.")],
@@ -121,7 +131,7 @@ def evaluate(
         write_report(run, data, split, report)
 
 
-@app.command()
+@app.command(cls=_Command)
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders; the first is the reference.")],
     data: Annotated[Path, typer.Option(help="Folder made by prepare.")],
@@ -136,23 +146,26 @@ def compare(
     _show(result, as_json, format_comparison(result))
 
 
-@app.command()
+@app.command(cls=_Command)
 def export(
-    run: Annotated[Path, typer.Option(help="Run folder.")],
     to: Annotated[Path, typer.Option(help="saved_models/NAME, the server's base path.")],
+    run: Annotated[Path | None, typer.Option(help="Run folder.")] = None,
+    model: Annotated[Path | None, typer.Option(help="In place of a run: an export whose catalog is renewed.")] = None,
     version: Annotated[int | None, typer.Option(help="Version number; the next free one by default.")] = None,
+    catalog: Annotated[Path | None, typer.Option(help="Catalog for the signatures `recommend` and `rerank`.")] = None,
+    vectors: Annotated[str, typer.Option(help="The catalog's embeddings: float32, bfloat16 or int8.")] = "float32",
     optimize: Annotated[bool, typer.Option("--optimize", help="Fold BatchNorms into the convolutions: faster.")] = False,
     precision: Annotated[str, typer.Option(help="float32, or bfloat16 for processors that have it.")] = "float32",
     as_json: AsJson = False,
 ) -> None:
     """Write a version that TensorFlow Serving can load."""
-    from ctl_keras.export.export import export_run
+    from ctl_keras.retrieval.publish import publish
 
-    folder = export_run(run, to, version, optimize, precision)
+    folder = publish(to, run, model, version, catalog, vectors, optimize, precision)
     _show({"version": int(folder.name), "path": str(folder)}, as_json, f"{folder}")
 
 
-@app.command(name="server-files")
+@app.command(name="server-files", cls=_Command)
 def server_files(
     model: Annotated[Path, typer.Option(help="saved_models/NAME, the server's base path.")],
     out: Annotated[Path, typer.Option(help="Folder to make.")],
@@ -168,7 +181,7 @@ def server_files(
     typer.echo("\n".join(str(folder / file) for file in FILES))
 
 
-@app.command()
+@app.command(cls=_Command)
 def score(
     model: Model,
     scene: Scene,
@@ -184,23 +197,46 @@ def score(
     _show(rows, as_json, format_scores(rows))
 
 
-@app.command()
-def recommend(
+@app.command(cls=_Command)
+def catalog(
     model: Model,
-    catalog: Annotated[Path, typer.Option(help="CSV of products: id, image, category.")],
-    scene: Scene,
-    category: Category,
-    k: Annotated[int, typer.Option("-k", help="Number of products.")] = 10,
+    products: Annotated[Path, typer.Option(help="CSV or Parquet: id, image, category, and any further columns.")],
+    out: Annotated[Path, typer.Option(help="Folder to make, or to bring up to date.")],
+    beam: Annotated[
+        str | None, typer.Option(help="Embed with Apache Beam and these pipeline options; needs ctl-keras[beam].")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The k products of a catalogue that complete a scene."""
-    from ctl_keras.retrieval.recommend import recommend as search
+    """Embed a table of products; what an older state or a killed run has embedded is taken over."""
+    from ctl_keras.retrieval.embedding import build_catalog, describe
 
-    rows = search(model, catalog, scene, category, k)
-    _show(rows, as_json, "\n".join(f"{row['hybrid_distance']:.4f}  {row['id']}  {row['image']}" for row in rows))
+    embed = None
+    if beam is not None:
+        from ctl_keras.retrieval.beam_embedding import embed_with_beam
+
+        embed = embed_with_beam(shlex.split(beam))
+    made = build_catalog(model, products, out, embed)
+    _show({"out": str(out), **made.manifest}, as_json, describe(made))
 
 
-@app.command()
+@app.command(cls=_Command)
+def recommend(
+    model: Model,
+    catalog: Annotated[Path, typer.Option(help="Folder made by catalog.")],
+    scene: Scene,
+    categories: Annotated[list[str], typer.Option("--category", help="Whole path or last part; repeat it for a whole look.")],
+    k: Annotated[int, typer.Option("-k", help="Products of each category.")] = 10,
+    where: Annotated[str | None, typer.Option(help="Filter on columns, such as: price < 50 and brand in ['Acme']")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The k products of a catalog that complete a scene, for each category."""
+    from ctl_keras.retrieval.recommender import Recommender, format_products
+
+    found = Recommender(model, catalog).recommend(scene, categories, k, where)
+    _show([row for rows in found.values() for row in rows], as_json, format_products(found, k))
+
+
+@app.command(cls=_Command)
 def serve(
     model: Model,
     name: Annotated[str | None, typer.Option(help="Of the model in requests; the folder's name by default.")] = None,
@@ -231,7 +267,7 @@ def main() -> None:
             raise
         _fail(f"{type(error).__name__}: {error} (CTL_DEBUG=1 shows where)", 1)
     if code == INTERRUPTED:
-        _fail("Interrupted. A training goes on with `ctl-keras train --resume`.", 1)
+        _fail("Interrupted. A training goes on with `ctl-keras train --resume`, a catalog when it is started again.", 1)
     sys.exit(code or 0)
 
 

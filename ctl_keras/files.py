@@ -85,6 +85,42 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         raise
 
 
+@contextlib.contextmanager
+def new_generation(folder: str | Path) -> Iterator[Path]:
+    """The next content of a folder that readers may have open: `folder/<n>/`, which is there whole or not at all.
+
+    The newest is what counts, see `newest_generation`. Older ones, and what killed writers left, are removed afterwards; a
+    process that has mapped a file of theirs keeps it.
+
+    Args:
+        folder: made if it is not there.
+
+    Yields:
+        The temporary folder to write to.
+    """
+    folder = Path(folder)
+    number = max(versions(folder), default=0) + 1
+    with new_folder(folder / str(number)) as temporary:
+        yield temporary
+    for path in folder.iterdir():
+        if path.name.startswith(".tmp-") or (path.name.isdigit() and int(path.name) < number):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def newest_generation(folder: str | Path) -> Path | None:
+    """The folder that the last complete `new_generation` wrote, or None."""
+    newest = max(versions(Path(folder)), default=None)
+    return None if newest is None else Path(folder) / str(newest)
+
+
+def versions(base: Path) -> list[int]:
+    """The folders below `base` that are named by a number, sorted; others are ignored, as TensorFlow Serving does."""
+    if not base.is_dir():
+        return []
+    names = [path.name for path in base.iterdir() if path.is_dir() and path.name.isascii() and path.name.isdigit()]
+    return sorted(int(name) for name in names if str(int(name)) == name)  # a zero-padded one has another path than its number
+
+
 def require_new(path: Path) -> None:
     """Raises `InputError` if `path` exists."""
     if path.exists():

@@ -1,8 +1,13 @@
 """Shared data: one drawn folder, its records, one small trained model and its export, made once a session."""
 
+import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+# two workers on two cores: threads of their own would only wait for each other
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ |= dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"), "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
@@ -18,10 +23,26 @@ SMALL = {"backbone": "ResNet50", "weights": "none", "hidden": 32, "dim": 16, **T
 
 
 @pytest.fixture(scope="session")
-def drawn(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("drawn") / "data"
-    ctl.synthesize(folder, scenes=30, styles=4)
-    return folder
+def once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """`once(name, make)`: a folder that the first of the workers to ask for it makes, and all share. Nobody may change it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def get(name: str, make: Callable[[Path], object]) -> Path:
+        with open(shared / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            done, folder = shared / f"{name}.done", shared / name
+            if not done.exists():
+                make(folder)
+                done.touch()
+        return folder
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def drawn(once) -> Path:
+    return once("drawn", lambda folder: ctl.synthesize(folder, scenes=30, styles=4))
 
 
 @pytest.fixture(scope="session")
@@ -30,10 +51,9 @@ def drawn_pairs(drawn) -> ctl.Pairs:
 
 
 @pytest.fixture(scope="session")
-def records(drawn, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("records") / "records"
-    ctl.prepare(drawn / "fashion.json", drawn / "fashion-cat.json", drawn / "images", out, fractions=(0.5, 0.25, 0.25))
-    return out
+def records(drawn, once) -> Path:
+    files = drawn / "fashion.json", drawn / "fashion-cat.json", drawn / "images"
+    return once("records", lambda folder: ctl.prepare(*files, folder, fractions=(0.5, 0.25, 0.25)))
 
 
 @pytest.fixture(scope="session")
@@ -44,17 +64,15 @@ def config() -> ctl.Config:
 
 
 @pytest.fixture(scope="session")
-def run(records, config, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("run") / "run"
-    ctl.train(records, out, config)
-    return out
+def run(records, config, once) -> Path:
+    return once("run", lambda folder: ctl.train(records, folder, config))
 
 
 @pytest.fixture(scope="session")
-def exported(run, tmp_path_factory) -> Path:
+def exported(run, once) -> Path:
     from ctl_keras.export.export import export_run
 
-    return export_run(run, tmp_path_factory.mktemp("saved_models") / "looks").parent
+    return once("looks", lambda folder: export_run(run, folder))
 
 
 @pytest.fixture(scope="session")

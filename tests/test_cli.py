@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from ctl_keras.cli import main
+
+INTERRUPTED = "ctl-keras: Interrupted. A training goes on with `ctl-keras train --resume`, a catalog when it is started again."
 COMMAND = Path(sys.executable).with_name("ctl-keras")
 
 
@@ -28,15 +31,31 @@ def error(*arguments, code=2):
     return lines[0]
 
 
+@pytest.fixture
+def here(monkeypatch, capsys):
+    """The command line in this process, which has TensorFlow already: for what a process would only repeat."""
+
+    def run(*arguments, code=0):
+        monkeypatch.setattr(sys, "argv", ["ctl-keras", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        assert ended.value.code == code, said.err
+        return said
+
+    return run
+
+
 def test_every_verb_has_help_and_there_is_a_version():
     listed = cli("--help").stdout
-    for verb in ("synthesize", "prepare", "train", "evaluate", "compare", "export", "score", "recommend"):
+    for verb in ("synthesize", "prepare", "train", "evaluate", "compare", "export", "score", "catalog", "recommend"):
         assert verb in listed
     assert cli("--version").stdout == "ctl-keras 0.1.0\n"
 
 
 @pytest.mark.slow
-def test_the_main_job(tmp_path):
+def test_the_main_job(tmp_path, here):
     data, records, run, saved = (tmp_path / name for name in ("data", "records", "run", "saved_models/looks"))
     counts = json.loads(cli("synthesize", data, "--scenes", 20, "--styles", 2, "--json").stdout)
     assert counts == {"scenes": 20, "products": 100, "pairs": 100}
@@ -55,32 +74,45 @@ def test_the_main_job(tmp_path):
 
     assert "untrained_cosine" in cli("evaluate", "--run", run, "--data", records, "--json", tmp_path / "e.json").stdout
     assert json.loads((tmp_path / "e.json").read_text())["split"] == "test"
-    printed = cli("evaluate", "--run", run, "--data", records, "--split", "validation", "--json", "-").stdout
+    printed = here("evaluate", "--run", run, "--data", records, "--split", "validation", "--json", "-").out
     assert json.loads(printed)["split"] == "validation"
 
     assert cli("export", "--run", run, "--to", saved).stdout.strip() == str(saved / "1")
-    assert json.loads(cli("export", "--run", run, "--to", saved, "--json").stdout)["version"] == 2
+    assert json.loads(here("export", "--run", run, "--to", saved, "--json").out)["version"] == 2
 
     pictures = sorted((data / "images").iterdir())[:3]
     asked = ["--model", saved, "--scene", pictures[0], "--category", "Shoes"]
     rows = json.loads(cli("score", *asked, "--product", pictures[1], pictures[2], "--json").stdout)
     assert {row["product"] for row in rows} == {str(path) for path in pictures[1:]}
-    assert "compatibility" in cli("score", *asked, "--product", pictures[1], "--product", pictures[2]).stdout
-    found = json.loads(cli("recommend", *asked, "--catalog", records / "products.csv", "-k", 4, "--json").stdout)
-    assert len(found) == 4
+    assert "compatibility" in here("score", *asked, "--product", pictures[1], "--product", pictures[2]).out
+    said = cli("catalog", "--model", saved, "--products", records / "products.csv", "--out", tmp_path / "catalog").stdout
+    assert "64 products, 5 categories (64 added, 0 changed, 0 removed; 64 pictures embedded)" in said
+    asked += ["--catalog", tmp_path / "catalog"]
+    found = json.loads(cli("recommend", *asked, "--category", "Hats", "-k", 2, "--where", "id != 'x'", "--json").stdout)
+    assert [row["category"].rsplit("|", 1)[-1] for row in found] == ["Shoes", "Shoes", "Hats", "Hats"]
+    again = json.loads(here("export", "--model", saved, "--to", saved, "--catalog", tmp_path / "catalog", "--json").out)
+    assert json.loads((Path(again["path"]) / "manifest.json").read_text())["catalog"]["count"] == 64
 
-    assert "already exists" in error("train", "--data", records, "--out", run)
+    assert "already exists" in here("train", "--data", records, "--out", run, code=2).err
     assert "does not know the category 'Socks'" in error("score", *asked[:4], "--category", "Socks", "--product", pictures[1])
 
 
-def test_wrong_input_is_one_line_and_exit_2(tmp_path):
+def test_wrong_input_is_one_line_and_exit_2(tmp_path, here):
+    def error_here(*arguments):
+        (line,) = here(*arguments, code=2).err.strip().splitlines()
+        return line
+
     folder = ["--annotations", "a", "--categories", "b", "--images", "c", "--out", tmp_path / "out"]
     assert error("prepare", *folder) == "ctl-keras: The annotation file a does not exist."
-    assert "three numbers such as 0.8,0.1,0.1" in error("prepare", *folder, "--fractions", "all")
-    assert "Did you mean `training.epochs`?" in error("train", "--data", "x", "--out", "y", "--set", "training.epoch=3")
-    assert "The manifest of the prepared data x/manifest.json does not exist" in error("train", "--data", "x", "--out", "y")
-    assert "holds no trained model" in error("export", "--run", "x", "--to", "y")
-    assert "holds no export" in error("score", "--model", "x", "--scene", "s", "--product", "p", "--category", "c")
+    assert "three numbers such as 0.8,0.1,0.1" in error_here("prepare", *folder, "--fractions", "all")
+    assert "Did you mean `training.epochs`?" in error_here("train", "--data", "x", "--out", "y", "--set", "training.epoch=3")
+    assert "The manifest of the prepared data x/manifest.json does not exist" in error_here(
+        "train", "--data", "x", "--out", "y"
+    )
+    assert "holds no trained model" in error_here("export", "--run", "x", "--to", "y")
+    assert "Name either a run to export, or an export" in error_here("export", "--to", "y")
+    assert "holds no export" in error_here("score", "--model", "x", "--scene", "s", "--product", "p", "--category", "c")
+    assert "holds no export" in error_here("catalog", "--model", "x", "--products", "p.csv", "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -115,5 +147,5 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
     finally:
         process.kill()
     assert process.returncode == 1
-    assert said.strip().splitlines() == ["ctl-keras: Interrupted. A training goes on with `ctl-keras train --resume`."]
+    assert said.strip().splitlines() == [INTERRUPTED]
     assert list(tmp_path.iterdir()) == []

@@ -9,19 +9,21 @@ saved_models/NAME/<version>/
 ```
 """
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ctl_keras.config import EXPORT_PRECISIONS, from_dict, require_choice, to_dict
 from ctl_keras.errors import InputError
-from ctl_keras.export.golden import TOLERANCE, golden_pairs, largest_difference
+from ctl_keras.export.golden import TOLERANCE, GoldenPair, golden_pairs, largest_difference
 from ctl_keras.export.model_card import model_card
 from ctl_keras.export.servable import Servable
 from ctl_keras.export.warmup import replay, warmup_requests, write_warmup
-from ctl_keras.files import new_folder, read_json, require_new, sha256, write_json
+from ctl_keras.files import json_hash, new_folder, read_json, require_new, sha256, versions, write_json
 from ctl_keras.models.complete_the_look import CompleteTheLook
 from ctl_keras.training.calibration import UNCALIBRATED, Calibration
 from ctl_keras.training.run import load_run
@@ -61,6 +63,26 @@ def export(
         RuntimeError: the export fails its own warm-up, or the golden answers do not come back from it.
         OSError, tf.errors.OpError: the disk is full, or the folder cannot be written; nothing stays behind.
     """
+    require_choice("precision", precision, EXPORT_PRECISIONS)
+    target = version_folder(to, version)
+    golden = golden_pairs(model)
+    served = model if precision == "float32" else model.copy("mixed_bfloat16")
+    servable = Servable(served, calibration or UNCALIBRATED, optimize)
+    manifest = {
+        **_manifest(model, calibration, metrics),
+        "optimized": optimize,
+        "precision": precision,
+        "golden": [pair.to_json() for pair in golden],
+    }
+    return write_version(target, servable, servable.signatures(), manifest)
+
+
+def version_folder(to: str | Path, version: int | None) -> Path:
+    """Where a version will be: `to/<version>`, or the next free one.
+
+    Raises:
+        InputError: the version exists or is not positive, or `to` is a file.
+    """
     to = Path(to)
     if to.exists() and not to.is_dir():
         raise InputError(f"{to} is a file; name a folder such as saved_models/looks.")
@@ -68,34 +90,47 @@ def export(
         version = max(versions(to), default=0) + 1
     if version < 1:
         raise InputError(f"`version` must be positive. Received: {version}")
-    require_choice("precision", precision, EXPORT_PRECISIONS)
     require_new(to / str(version))
-    golden = golden_pairs(model)
-    served = model if precision == "float32" else model.copy("mixed_bfloat16")
-    servable = Servable(served, calibration or UNCALIBRATED, optimize)
-    with new_folder(to / str(version)) as folder:
-        tf.saved_model.save(servable, str(folder), signatures=servable.signatures())
-        requests = warmup_requests(model.categories, model.config.dim, list(servable.signatures()))
+    return to / str(version)
+
+
+def write_version(target: Path, module: tf.Module, signatures: dict[str, Any], manifest: dict[str, Any]) -> Path:
+    """Writes a version that has answered its own warm-up requests, and given the golden answers of its manifest.
+
+    Args:
+        target: `saved_models/NAME/<version>`.
+        module: holds what the signatures need.
+        signatures: name -> concrete function.
+        manifest: dict, with `golden`, `precision`, `categories` and `settings`; the rest is filled in here.
+
+    Returns:
+        `target`.
+
+    Raises:
+        RuntimeError, OSError, tf.errors.OpError: as `export`.
+    """
+    golden = [GoldenPair.from_json(pair) for pair in manifest["golden"]]
+    with new_folder(target) as folder:
+        tf.saved_model.save(module, str(folder), signatures=signatures)
+        requests = warmup_requests(tuple(manifest["categories"]), manifest["settings"]["dim"], list(signatures))
         loaded = tf.saved_model.load(str(folder))
         replay(loaded.signatures, requests)
         difference = largest_difference(loaded.signatures["serving_default"], golden)
-        if not difference <= TOLERANCE[precision]:
+        if not difference <= TOLERANCE[manifest["precision"]]:
             raise RuntimeError(
                 f"The export answers otherwise than the trained model: the distances of the golden pairs differ by up to "
-                f"{difference:.2g}; at most {TOLERANCE[precision]:g} is allowed. Nothing is published."
+                f"{difference:.2g}; at most {TOLERANCE[manifest['precision']]:g} is allowed. Nothing is published."
             )
         write_warmup(folder, requests)
         manifest = {
-            **_manifest(model, servable.signatures(), calibration, metrics),
-            "optimized": optimize,
-            "precision": precision,
+            **manifest,
+            "signatures": {name: _described(function) for name, function in signatures.items()},
             "difference_from_plain": difference,
-            "golden": [pair.to_json() for pair in golden],
             "files": {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()},
         }
-        (folder / "MODEL_CARD.md").write_text(model_card(manifest, to.name, version), encoding="utf-8")
+        (folder / "MODEL_CARD.md").write_text(model_card(manifest, target.parent.name, int(target.name)), encoding="utf-8")
         write_json(folder / "manifest.json", manifest)
-    return to / str(version)
+    return target
 
 
 def export_run(
@@ -111,36 +146,23 @@ def export_run(
     return export(model, to, version, from_dict(Calibration, values), {"validation": record["best"]}, optimize, precision)
 
 
-def versions(base: Path) -> list[int]:
-    """The version numbers below a base path, sorted; TensorFlow Serving ignores other names."""
-    if not base.is_dir():
-        return []
-    names = [path.name for path in base.iterdir() if path.is_dir() and path.name.isascii() and path.name.isdigit()]
-    return sorted(int(name) for name in names if str(int(name)) == name)  # a zero-padded one has another path than its number
+def model_hash(model: CompleteTheLook) -> str:
+    """The SHA-256, in hex, of what decides a model's embeddings: settings, picture size and weights. All exports of a trained
+    model share it, whatever their precision."""
+    digest = hashlib.sha256(json_hash([to_dict(model.config), model.image_size]).encode())
+    for weight in model.get_weights():
+        digest.update(np.ascontiguousarray(weight).data)
+    return digest.hexdigest()
 
 
-def _manifest(
-    model: CompleteTheLook,
-    signatures: dict[str, Any],
-    calibration: Calibration | None,
-    metrics: dict[str, Any] | None,
-) -> dict[str, Any]:
-    def described(specs: dict[str, Any]) -> dict[str, Any]:
-        return {name: {"shape": list(spec.shape), "dtype": spec.dtype.name} for name, spec in sorted(specs.items())}
-
+def _manifest(model: CompleteTheLook, calibration: Calibration | None, metrics: dict[str, Any] | None) -> dict[str, Any]:
     exact = model.config.has_inner_product
     return {
         "model": "complete_the_look",
         "settings": to_dict(model.config),
         "image_size": model.image_size,
         "categories": list(model.categories),
-        "signatures": {
-            name: {
-                "inputs": described(function.structured_input_signature[1] or _named(function)),
-                "outputs": described(function.structured_outputs),
-            }
-            for name, function in signatures.items()
-        },
+        "model_hash": model_hash(model),
         "query_is_exact": exact,
         "score_embeddings": "present"
         if exact
@@ -151,5 +173,12 @@ def _manifest(
     }
 
 
-def _named(function: Any) -> dict[str, tf.TensorSpec]:
-    return {spec.name: spec for spec in function.structured_input_signature[0]}
+def _described(signature: Any) -> dict[str, Any]:
+    def named(specs: dict[str, Any]) -> dict[str, Any]:
+        return {name: {"shape": list(spec.shape), "dtype": spec.dtype.name} for name, spec in sorted(specs.items())}
+
+    positional, inputs = signature.structured_input_signature
+    return {
+        "inputs": named(inputs or {spec.name: spec for spec in positional}),
+        "outputs": named(signature.structured_outputs),
+    }

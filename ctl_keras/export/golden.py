@@ -28,6 +28,12 @@ class GoldenPair(NamedTuple):
         pictures = {name: base64.b64encode(getattr(self, name)).decode() for name in ("scene_bytes", "product_bytes")}
         return {**pictures, "category": self.category, "hybrid_distance": self.hybrid_distance}
 
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "GoldenPair":
+        """What `to_json` returned."""
+        pictures = {name: base64.b64decode(value[name]) for name in ("scene_bytes", "product_bytes")}
+        return cls(**{**value, **pictures})
+
 
 def golden_pairs(model: CompleteTheLook) -> list[GoldenPair]:
     """Asks the Keras model itself, with its network as it was trained, in the precision it has.

@@ -35,7 +35,7 @@ the scene. The smaller, the better; it ranks products *of one category* for one 
   embeddings of {settings["dim"]} numbers.
 * `compatibility`: {compatibility}.
 * A scene should not show the product itself: the model was trained on scenes from which it was cut.
-
+{_catalog(manifest)}
 ## Signatures
 | signature | inputs | outputs |
 |---|---|---|
@@ -51,6 +51,22 @@ with an unknown category, has `valid` false and the largest possible distance.
 {figures or "nothing recorded"}
 
 Made with TensorFlow {manifest["versions"]["tensorflow"]}, Keras {manifest["versions"]["keras"]}.
+"""
+
+
+def _catalog(manifest: dict[str, Any]) -> str:
+    if "catalog" not in manifest:
+        return ""
+    catalog = manifest["catalog"]
+    counts = "\n".join(f"* {category}: {count}" for category, count in catalog["categories"].items())
+    kept = f"{catalog['recall_at_10']:.1%} of the 10 nearest stay, distances differ by up to {catalog['largest_error']:.2g}"
+    retrieved = "" if manifest["query_is_exact"] else "; candidates are retrieved by inner product and ranked by the distance"
+    return f"""
+## Catalog
+{catalog["count"]} products (`{catalog["hash"][:12]}`); `recommend` returns the nearest {catalog["k"]} of a category{retrieved}.
+Embeddings are stored as {catalog["vectors"]}{"" if catalog["vectors"] == "float32" else f": {kept}"}.
+
+{counts}
 """
 
 

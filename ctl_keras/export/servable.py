@@ -1,6 +1,7 @@
 """The model as a `tf.Module` whose signatures take picture files, and nothing but stock ops."""
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -51,6 +52,11 @@ def category_names(categories: tuple[str, ...]) -> dict[str, int]:
     return {**unique, **{category: index for index, category in enumerate(categories)}}
 
 
+def traced(function: Callable[..., Any], signature: list[Any]) -> Any:
+    """The concrete function of a signature. As an attribute, `saved_model.save` takes it as it is, and traces nothing anew."""
+    return tf.function(function, signature).get_concrete_function()
+
+
 class Servable(tf.Module):
     """The signatures of an export that need no catalogue; see design notes and `docs/serving.md`.
 
@@ -68,46 +74,48 @@ class Servable(tf.Module):
         trunk = model.backbone.trunk
         if optimize and not can_fold(trunk):
             raise InputError(f"{model.config.backbone} has layers that cannot be folded. Export it without `--optimize`.")
-        self._model, self._calibration = _Untracked(model), calibration
-        names = category_names(model.categories)
-        initializer = tf.lookup.KeyValueTensorInitializer(tf.constant(list(names)), tf.constant(list(names.values()), tf.int64))
-        self.category_index = tf.lookup.StaticHashTable(initializer, default_value=-1)
+        self._model, self._calibration = Untracked(model), calibration
         folded = FoldedTrunk(trunk, copy=True) if optimize else None
         with model.backbone.running(folded):
-            functions = {name: function.get_concrete_function() for name, function in self._functions().items()}
-        self._signatures = _Untracked(functions)
+            # Attributes: what `retrieval` builds on when it adds a catalog to the loaded export. The network is in the first
+            # two alone, the others call them.
+            self.describe_scene = traced(self._scene, [_strings("scene_bytes"), _strings("category")])
+            self.describe_product = traced(self._product, [_strings("product_bytes")])
+            scene = {
+                name: tf.TensorSpec([None, *value.shape[1:]], value.dtype, name=name)
+                for name, value in self.describe_scene.structured_outputs.items()
+            }
+            vectors = tf.TensorSpec([None, None, model.config.dim], tf.float32, name="products")
+            self.distances = traced(self._distances, [scene, vectors])
+            self.functions = self._functions()
+        functions = [self.describe_scene, self.describe_product, self.distances, *self.functions.values()]
         # the variables that are read, alone: tracked Keras models would bring functions along, and each variable twice
-        read = {id(variable): variable for function in functions.values() for variable in function.variables}
-        self.weights = list(read.values())
+        self.weights = list({id(variable): variable for function in functions for variable in function.variables}.values())
 
     def signatures(self) -> dict[str, Any]:
         """Name -> concrete function. `score_embeddings` needs a distance with an inner-product form."""
-        return self._signatures.value
+        return dict(self.functions)
 
     def _functions(self) -> dict[str, Any]:
-        def strings(name: str) -> tf.TensorSpec:
-            return tf.TensorSpec([None], tf.string, name=name)
-
-        def vectors(name: str) -> tf.TensorSpec:
-            return tf.TensorSpec([None, self._model.value.config.dim], tf.float32, name=name)
-
-        scene, product, category = strings("scene_bytes"), strings("product_bytes"), strings("category")
+        scene, product, category = (_strings(name) for name in ("scene_bytes", "product_bytes", "category"))
         functions = {
-            "serving_default": tf.function(self.score, [scene, product, category]),
-            "embed_scene": tf.function(self.embed_scene, [scene, category]),
-            "embed_product": tf.function(self.embed_product, [product]),
+            "serving_default": traced(self.score, [scene, product, category]),
+            "embed_scene": traced(self.embed_scene, [scene, category]),
+            "embed_product": traced(self.embed_product, [product]),
         }
-        if self._model.value.config.has_inner_product:
-            functions["score_embeddings"] = tf.function(self.score_embeddings, [vectors("query"), vectors("embedding")])
+        config = self._model.value.config
+        if config.has_inner_product:
+            vectors = [tf.TensorSpec([None, config.dim], tf.float32, name=name) for name in ("query", "embedding")]
+            functions["score_embeddings"] = traced(self.score_embeddings, vectors)
         return functions
 
     def score(self, scene_bytes: tf.Tensor, product_bytes: tf.Tensor, category: tf.Tensor) -> dict[str, tf.Tensor]:
         """Distances and compatibility, float32 `[batch]`, and `valid`, bool `[batch]`, of pairs of picture files."""
         model = self._model.value
-        scene, scene_valid = self._scene(scene_bytes, category)
-        embedding, product_valid = self._product(product_bytes)
+        scene = self.describe_scene(scene_bytes, category)
+        embedding, product_valid = self.describe_product(product_bytes)
         count = tf.shape(scene_bytes)[0]
-        valid = scene_valid & product_valid
+        valid = scene["valid"] & product_valid
         distances = {
             name: tf.where(valid, value[:, 0], model.distance.largest)
             for name, value in model.score(scene, embedding[:, None]).items()
@@ -118,14 +126,14 @@ class Servable(tf.Module):
 
     def embed_scene(self, scene_bytes: tf.Tensor, category: tf.Tensor) -> dict[str, tf.Tensor]:
         """Query and global embedding, float32 `[batch, dim]`, attention `[batch, rows, columns]` and `valid` of scenes."""
-        scene, valid = self._scene(scene_bytes, category)
-        outputs = {name: _or_zero(scene[name], valid) for name in ("query", "global_embedding", "attention")}
+        scene = self.describe_scene(scene_bytes, category)
+        outputs = {name: _or_zero(scene[name], scene["valid"]) for name in ("query", "global_embedding", "attention")}
         count = tf.shape(scene_bytes)[0]
-        return {name: value[:count] for name, value in {**outputs, "valid": valid}.items()}
+        return {name: value[:count] for name, value in {**outputs, "valid": scene["valid"]}.items()}
 
     def embed_product(self, product_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Embedding, float32 `[batch, dim]`, and `valid` of products."""
-        embedding, valid = self._product(product_bytes)
+        embedding, valid = self.describe_product(product_bytes)
         count = tf.shape(product_bytes)[0]
         return {"embedding": _or_zero(embedding, valid)[:count], "valid": valid[:count]}
 
@@ -133,24 +141,48 @@ class Servable(tf.Module):
         """Distances, float32 `[batch]`, of stored vectors `[batch, dim]`, row by row."""
         return {"hybrid_distance": 2 - tf.reduce_sum(query * embedding, axis=-1)}
 
-    def _scene(self, scene_bytes: tf.Tensor, category: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    def _scene(self, scene_bytes: tf.Tensor, category: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What the scene tower gives for each row, `category_index` `[batch]`, -1 if unknown, and `valid`; one row for none.
+
+        A picture that several rows have, for several categories or because the server pads a batch, is seen once.
+        """
         model = self._model.value
-        image, decoded = decode_rows(_at_least_one(scene_bytes), model.image_size)
-        index = self.category_index.lookup(_at_least_one(category))
-        inputs = {"scene": image, "category": tf.cast(tf.maximum(index, 0), tf.int32)}
-        return model.scene_tower(inputs, training=False), decoded & (index >= 0)
+        files, row = tf.unique(_at_least_one(scene_bytes))
+        image, decoded = decode_rows(files, model.image_size)
+        index = self._category_index(_at_least_one(category))
+        scene = model.scene_tower({"scene": image, "category": tf.zeros(tf.shape(files), tf.int32)}, training=False)
+        scene = {name: tf.gather(value, row) for name, value in scene.items()}
+        scene = model.for_category(scene, tf.maximum(index, 0))
+        return {**scene, "category_index": index, "valid": tf.gather(decoded, row) & (index >= 0)}
+
+    def _category_index(self, category: tf.Tensor) -> tf.Tensor:
+        """int32 `[batch]`, -1 where no category has the name."""
+        names = category_names(self._model.value.categories)
+        # no lookup table: its initializer would be wrapped once more whenever a loaded export gets a new catalog
+        same = category[:, None] == tf.constant(list(names))
+        index = tf.gather(tf.constant(list(names.values())), tf.argmax(tf.cast(same, tf.int32), axis=1))
+        return tf.where(tf.reduce_any(same, axis=1), index, -1)
 
     def _product(self, product_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Embeddings `[batch, dim]` and whether the picture could be decoded `[batch]`; each picture is seen once."""
         model = self._model.value
-        image, valid = decode_rows(_at_least_one(product_bytes), model.image_size)
-        return model.product_tower(image, training=False), valid
+        files, row = tf.unique(_at_least_one(product_bytes))
+        image, valid = decode_rows(files, model.image_size)
+        return tf.gather(model.product_tower(image, training=False), row), tf.gather(valid, row)
+
+    def _distances(self, scene: dict[str, tf.Tensor], products: tf.Tensor) -> tf.Tensor:
+        return self._model.value.score(scene, products)["hybrid_distance"]
 
 
-class _Untracked:
-    """Hides a Keras model, or functions, from `tf.Module`'s tracking."""
+class Untracked:
+    """Hides a Keras model from `tf.Module`'s tracking."""
 
     def __init__(self, value: Any):
         self.value = value
+
+
+def _strings(name: str) -> tf.TensorSpec:
+    return tf.TensorSpec([None], tf.string, name=name)
 
 
 def _at_least_one(rows: tf.Tensor) -> tf.Tensor:

@@ -14,9 +14,8 @@ from pathlib import Path
 
 from ctl_keras.config import require_positive
 from ctl_keras.errors import InputError
-from ctl_keras.export.export import versions
 from ctl_keras.export.warmup import BATCH_SIZES
-from ctl_keras.files import new_folder
+from ctl_keras.files import new_folder, versions
 
 FILES = ("models.config", "batching_parameters.txt", "monitoring.config", "docker-compose.yml")
 _BATCH_TIMEOUT = 2000  # microseconds: little beside a ResNet50 pass
@@ -93,6 +92,8 @@ def _batching(threads: int) -> str:
         f"batch_timeout_micros {{ value: {_BATCH_TIMEOUT} }}\n"
         f"max_enqueued_batches {{ value: {_QUEUE} }}\n"
         f"num_batch_threads {{ value: {threads} }}\n"
+        # `rerank` of different numbers of products: otherwise the whole batch is refused
+        "pad_variable_length_inputs: true\n"
     ) + sizes
 
 

@@ -35,6 +35,8 @@ def warmup_requests(categories: tuple[str, ...], dim: int, signatures: list[str]
         "embed_scene": scene,
         "embed_product": {"product_bytes": picture},
         "score_embeddings": {"query": vector, "embedding": vector},
+        "recommend": scene,
+        "rerank": {**scene, "product_id": tf.constant([["", "?"]])},
     }
     return [
         (name, {key: tf.repeat(row, size, axis=0) for key, row in inputs[name].items()})

@@ -119,6 +119,15 @@ class CompleteTheLook(keras.Model):
         """
         return self._parts.score(scene, products)
 
+    def for_category(self, scene: dict[str, Any], category: Any) -> dict[str, Any]:
+        """What the scene tower returns of scenes for other categories, without another pass of the network.
+
+        Args:
+            scene: what `scene_tower` returned for any categories, `[batch, …]`.
+            category: int32 `[batch]`.
+        """
+        return self._parts.for_category(scene, category)
+
     def copy(self, precision: str = "float32") -> "CompleteTheLook":
         """The same model with variables of its own, not compiled, outside of any strategy.
 

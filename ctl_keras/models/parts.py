@@ -137,6 +137,18 @@ class Parts:
             attention = keras.layers.Flatten()(scene["attention"])
         return self.distance(scene["global_embedding"], scene["region_embeddings"], attention, products)
 
+    def for_category(self, scene: dict[str, Any], category: Any) -> dict[str, Any]:
+        """What the scene tower returns, with attention and query for other categories."""
+        parts = Scene(scene["global_embedding"], scene["region_embeddings"], scene.get("attention_embeddings"))
+        return {**scene, **self._of_category(parts, category)}
+
+    def _of_category(self, scene: Scene, category: Any) -> dict[str, Any]:
+        attention = self.region_weights(scene, category)
+        return {
+            "query": self.query(scene.embedding, scene.regions, attention),
+            "attention": keras.layers.Reshape(self.grid, dtype="float32")(attention),
+        }
+
     def feature_towers(self, shape: tuple[int, ...]) -> tuple[keras.Model, keras.Model]:
         """Functional models, picture -> features: of a scene `{"scene", "regions"}`, of a product `{"product"}`."""
         scene, product = keras.Input(shape, name="scene"), keras.Input(shape, name="product")
@@ -149,12 +161,10 @@ class Parts:
     def scene_tower(self, shape: tuple[int, ...]) -> keras.Model:
         image, category = keras.Input(shape, name="scene"), keras.Input((), dtype="int32", name="category")
         scene, _ = self.embed(self.features(image, []))
-        attention = self.region_weights(scene, category)
         outputs = {
-            "query": self.query(scene.embedding, scene.regions, attention),
+            **self._of_category(scene, category),
             "global_embedding": scene.embedding,
             "region_embeddings": scene.regions,
-            "attention": keras.layers.Reshape(self.grid, dtype="float32")(attention),
         }
         if scene.attention_regions is not None:
             outputs["attention_embeddings"] = scene.attention_regions

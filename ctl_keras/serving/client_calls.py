@@ -94,7 +94,7 @@ def recommend(scenes: Sequence[Picture], categories: str | Sequence[str], k: int
         answer = call.finish(answers)
         most = answer["product_id"].shape[1]
         if k is not None and k > most and len(scenes):
-            raise InputError(f"`k` is {k}, but the export recommends {most} products. Export with a larger k, or lower `k`.")
+            raise InputError(f"`k` is {k}, but the export recommends {most} products. Lower `k`.")
         return {name: value[:, :k] if value.ndim == 2 else value for name, value in answer.items()}
 
     return Call(call.requests, finish)
@@ -114,7 +114,14 @@ def rerank(
             if not isinstance(product, str):
                 raise InputError(f"`product_ids` must be strings. Received: {product!r}")
     columns = {**_scene_columns(scenes, categories), "product_id": lambda start, stop: rows[start:stop]}
-    return _call("rerank", columns, batch_size, scenes=len(scenes), product_ids=len(rows))
+    call = _call("rerank", columns, batch_size, scenes=len(scenes), product_ids=len(rows))
+    asked = len(rows[0]) if rows else 0
+
+    def cut(answers: list[Answer]) -> Answer:
+        # a server that joins requests pads them to the longest, and cuts the rows only (docs/serving.md)
+        return call.finish([{name: value[:, :asked] for name, value in answer.items()} for answer in answers])
+
+    return Call(call.requests, cut)
 
 
 _Column = Callable[[int, int], Any]

@@ -10,9 +10,8 @@ import tensorflow as tf
 from ctl_keras.data.images import picture_problem
 from ctl_keras.data.picture_files import read_image_bytes
 from ctl_keras.errors import InputError
-from ctl_keras.export.export import versions
 from ctl_keras.export.servable import category_names
-from ctl_keras.files import read_json
+from ctl_keras.files import read_json, versions
 
 _BATCH = 32
 
@@ -24,6 +23,8 @@ class LocalModel:
         folder: `saved_models/NAME`, of which the newest version is taken, or a version's own folder.
 
     Attributes:
+        folder: `Path` of the version.
+        loaded: what `tf.saved_model.load` gave.
         manifest: dict, the export's `manifest.json`.
 
     Raises:
@@ -35,8 +36,9 @@ class LocalModel:
         newest = folder / str(max(versions(folder), default=""))
         if not (newest / "saved_model.pb").is_file():
             raise InputError(f"{folder} holds no export. Make one with `export --run RUN --to {folder}`.")
+        self.folder = newest
         self.manifest: dict[str, Any] = read_json(newest / "manifest.json", "The manifest of the export")
-        self._loaded = tf.saved_model.load(str(newest))
+        self.loaded = tf.saved_model.load(str(newest))
 
     def score(self, scene: str | Path, products: Sequence[str | Path], category: str) -> list[dict[str, Any]]:
         """Distances from one scene to products of one category, nearest first.
@@ -53,7 +55,7 @@ class LocalModel:
         Raises:
             InputError: unknown category, a missing picture, or a scene that can't be decoded.
         """
-        self._check_category(category)
+        self.category_path(category)
         scene_bytes = _scene_bytes(scene)
         data = [read_image_bytes(product) for product in products]
         outputs = self._batched(
@@ -65,39 +67,68 @@ class LocalModel:
         ]
         return sorted(rows, key=lambda row: row["hybrid_distance"])
 
-    def rank(self, scene: str | Path, products: Sequence[str | Path], category: str) -> tuple[np.ndarray, np.ndarray]:
-        """Distances from one scene to many products: each picture is embedded once where the distance allows it.
+    def embed_scene(self, scene: str | Path, categories: Sequence[str]) -> dict[str, np.ndarray]:
+        """One scene's embeddings for each of some categories, from one pass of the network.
 
-        Args: as `score`.
+        Args:
+            scene: picture file.
+            categories: whole paths or last parts.
 
         Returns:
-            float32 `[products]` distances and bool `[products]`, whether the picture could be read, in the order given.
+            A dict of `query` and `global_embedding`, float32 `[categories, dim]`, `attention`, float32 `[categories, rows,
+            columns]`, and `valid`, bool `[categories]`, all true.
 
         Raises:
-            InputError: as `score`; a product's picture that is missing is only not valid.
+            InputError: unknown category, a missing picture, or a scene that can't be decoded.
         """
-        self._check_category(category)
-        scene_bytes = _scene_bytes(scene)
-        data = [_bytes_or_empty(product) for product in products]
-        if not data:
-            return np.zeros(0, np.float32), np.zeros(0, bool)
-        if "score_embeddings" not in self._loaded.signatures:
-            outputs = self._batched(
-                "serving_default", scene_bytes=[scene_bytes] * len(data), product_bytes=data, category=[category] * len(data)
-            )
-            return outputs["hybrid_distance"], outputs["valid"]
-        query = self._batched("embed_scene", scene_bytes=[scene_bytes], category=[category])["query"]
-        embedded = self._batched("embed_product", product_bytes=data)
-        return 2 - embedded["embedding"] @ query[0], embedded["valid"]
+        for category in categories:
+            self.category_path(category)
+        return self._batched("embed_scene", scene_bytes=[_scene_bytes(scene)] * len(categories), category=categories)
 
-    def _check_category(self, category: str) -> None:
-        if category not in category_names(tuple(self.manifest["categories"])):
-            raise InputError(
-                f"The model does not know the category {category!r}. It knows: {', '.join(self.manifest['categories'])}"
-            )
+    def embed_product(self, products: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """Embeddings of products.
+
+        Args:
+            products: files' bytes, at least one.
+
+        Returns:
+            A dict of `embedding`, float32 `[products, dim]`, and `valid`, bool `[products]`.
+        """
+        return self._batched("embed_product", product_bytes=products)
+
+    def distances(self, scene: str | Path, category: str, embeddings: np.ndarray) -> np.ndarray:
+        """The model's own distances from one scene to embedded products.
+
+        Args:
+            scene: picture file.
+            category: whole path or last part.
+            embeddings: float32 `[products, dim]`.
+
+        Returns:
+            float32 `[products]`.
+
+        Raises:
+            InputError: as `embed_scene`.
+        """
+        self.category_path(category)
+        described = self.loaded.describe_scene(tf.constant([_scene_bytes(scene)]), tf.constant([category]))
+        distances: np.ndarray = self.loaded.distances(described, tf.constant(embeddings[None])).numpy()[0]
+        return distances
+
+    def category_path(self, category: str) -> str:
+        """The whole path of a category that is named by it or by its last part.
+
+        Raises:
+            InputError: the model does not know it.
+        """
+        categories: list[str] = self.manifest["categories"]
+        index = category_names(tuple(categories)).get(category)
+        if index is None:
+            raise InputError(f"The model does not know the category {category!r}. It knows: {', '.join(categories)}")
+        return categories[index]
 
     def _batched(self, signature: str, **inputs: Sequence[Any]) -> dict[str, np.ndarray]:
-        function = self._loaded.signatures[signature]
+        function = self.loaded.signatures[signature]
         length = len(next(iter(inputs.values())))
         parts = [
             function(**{name: tf.constant(values[start : start + _BATCH]) for name, values in inputs.items()})
@@ -120,10 +151,3 @@ def _scene_bytes(scene: str | Path) -> bytes:
     if problem := picture_problem(data):
         raise InputError(f"The scene {scene} cannot be used: {problem}.")
     return data
-
-
-def _bytes_or_empty(path: str | Path) -> bytes:
-    try:
-        return read_image_bytes(path)
-    except InputError:
-        return b""  # the model flags the row

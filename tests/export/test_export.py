@@ -12,8 +12,8 @@ from PIL import Image
 
 import ctl_keras as ctl
 from ctl_keras.data.images import decode_image, resize_image
-from ctl_keras.export.export import versions
 from ctl_keras.export.servable import category_names
+from ctl_keras.files import versions
 from ctl_keras.training.calibration import UNCALIBRATED
 from tests.conftest import SMALL
 

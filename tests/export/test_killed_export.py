@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import ctl_keras as ctl
-from ctl_keras.export.export import versions
+from ctl_keras.files import versions
 
 KILLS = int(os.environ.get("CTL_KILLS", "4"))
 

@@ -73,6 +73,7 @@ def test_batching_and_monitoring(model, tmp_path):
     assert batching.max_batch_size.value == batching.allowed_batch_sizes[-1] == 32
     assert tuple(batching.allowed_batch_sizes) == BATCH_SIZES
     assert batching.num_batch_threads.value == 2
+    assert batching.pad_variable_length_inputs
     monitoring = parsed("MonitoringConfig", (folder / "monitoring.config").read_text())
     assert monitoring.prometheus_config.enable
     assert monitoring.prometheus_config.path == "/monitoring/prometheus/metrics"

@@ -115,6 +115,8 @@ def test_every_method(scheme, connect):
         assert found["hybrid_distance"].shape == (2, 2)
         reranked = client.rerank([b"1", b"55555555"], ["Shoes", "Hat"], [["a", "b", "c"], ["c", "b", "ä"]])
         assert reranked["known"].tolist() == [[False] * 3, [True] * 3]
+        # the columns that a batching server has padded are cut
+        assert {value.shape for value in client.rerank([b"1"], "Shoes", [["a", "b"]]).values()} == {(1, 2)}
         with pytest.raises(ctl.InputError, match="`k` is 4, but the export recommends 3 products"):
             client.recommend([b"1"], "Shoes", k=4)
     ids = next(inputs["product_id"] for signature, inputs, _ in server.requests if signature == "rerank")

@@ -1,0 +1,51 @@
+"""What an index is given, checked before anything is built."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ctl_keras.errors import InputError
+
+_BLOCK = 65536  # rows
+_EMPTY = pa.array([], pa.string()).dictionary_encode()
+
+
+def checked(embeddings: np.ndarray, ids: Any, categories: Any) -> tuple[np.ndarray, Any, Any]:
+    """Vectors, and ids and categories as pyarrow string and dictionary arrays."""
+    if getattr(embeddings, "dtype", None) != np.float32:
+        embeddings = np.asarray(embeddings, np.float32)
+    texts, names = (_strings(name, values) for name, values in (("ids", ids), ("categories", categories)))
+    if embeddings.ndim != 2 or not embeddings.shape[1] or not len(embeddings) == len(texts) == len(names):
+        raise InputError(
+            "`embeddings` [products, dim], `ids` and `categories` must be as many. "
+            f"Received: {list(embeddings.shape)}, {len(texts)} and {len(names)}"
+        )
+    for start in range(0, len(embeddings), _BLOCK):
+        bad = np.flatnonzero(~np.isfinite(embeddings[start : start + _BLOCK].sum(axis=1)))
+        if len(bad):
+            raise InputError(f"The vector of the product {texts[start + int(bad[0])].as_py()!r} is not finite.")
+    if len(texts) > len(pc.unique(texts)):
+        counts = pc.value_counts(texts)
+        twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
+        raise InputError(f"The id {twice[0].as_py()!r} occurs more than once ({len(twice)} such).")
+    return embeddings, texts, names.dictionary_encode().combine_chunks() if len(names) else _EMPTY
+
+
+def coded(names: list[str], labels: Any) -> tuple[list[str], np.ndarray]:
+    """The names and those that are new in `labels`, and `labels` as codes, int32."""
+    code_of = {name: code for code, name in enumerate(names)}
+    codes = [code_of.setdefault(name, len(code_of)) for name in labels.dictionary.to_pylist()]
+    return list(code_of), np.asarray(codes, np.int32)[np.asarray(labels.indices)]
+
+
+def _strings(name: str, values: Any) -> Any:
+    try:
+        array = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, pa.string())
+        array = array.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        raise InputError(f"`{name}` must be strings. Received: {values!r:.100}") from None
+    if array.null_count:
+        raise InputError(f"`{name}` must be strings. Received: none in {array.null_count} rows")
+    return pa.chunked_array([array]) if isinstance(array, pa.Array) else array

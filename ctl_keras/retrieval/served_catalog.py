@@ -1,0 +1,175 @@
+"""A catalog inside a SavedModel: a server that knows nothing of this package answers "scene in, product ids out"."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ctl_keras.errors import InputError
+from ctl_keras.export.servable import traced
+
+VECTORS = ("float32", "bfloat16", "int8")
+MOST = 100  # products that `recommend` returns
+_CANDIDATES = 4  # times as many, where they are ranked anew
+# Rows that are looked at in one piece: what has to be cast stays in the cache, and there is no float32 copy of the catalog.
+_BLOCK = {"float32": 65536, "bfloat16": 16384, "int8": 16384}
+_BUCKETS = 2**62
+_NOTHING = -1e9
+
+
+class ServedCatalog(tf.Module):
+    """The signatures `recommend` and `rerank`, on top of an export that was loaded.
+
+    Products are sorted by category, so that a request reads those of its category only. Embeddings, ids and the table from ids
+    to rows are variables: constants would end at 2 GB.
+
+    Args:
+        model: the module of an export without catalog, loaded.
+        manifest: dict, the export's.
+        embeddings: float32 `[products, dim]`.
+        ids: str `[products]`, all different.
+        category: int32 `[products]`, indices into the model's categories.
+        vectors: `"float32"`, `"bfloat16"`, or `"int8"` with one scale for each vector.
+
+    Attributes:
+        k: int. Products that `recommend` returns: `MOST`, or all of the largest category.
+
+    Raises:
+        InputError: two ids have the same hash of 62 bits.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        manifest: dict[str, Any],
+        embeddings: np.ndarray,
+        ids: np.ndarray,
+        category: np.ndarray,
+        vectors: str = "float32",
+    ):
+        super().__init__(name="complete_the_look_catalog")
+        self.model, self._exact = model, manifest["query_is_exact"]
+        self._largest = 4.0 if manifest["settings"]["squared"] else 2.0
+        order = np.argsort(category, kind="stable")
+        counts = np.bincount(category, minlength=len(manifest["categories"]))
+        self.k = int(min(MOST, counts.max()))
+        self._candidates, self._block = self.k if self._exact else _CANDIDATES * self.k, _BLOCK[vectors]
+        self.starts = tf.Variable(np.cumsum([0, *counts]).astype(np.int32), trainable=False, name="starts")
+        self.ids = tf.Variable(tf.constant(ids[order]), trainable=False, name="ids")
+        values, scale = quantized(embeddings[order], vectors)
+        self.vectors = tf.Variable(values, trainable=False, name="vectors")
+        self.scale = None if scale is None else tf.Variable(scale, trainable=False, name="scale")
+        hashes = tf.strings.to_hash_bucket_fast(self.ids, _BUCKETS).numpy()
+        by_hash = np.argsort(hashes, kind="stable")
+        hashes = hashes[by_hash]
+        if len(same := np.flatnonzero(hashes[1:] == hashes[:-1])):
+            pair = [ids[order][by_hash[same[0] + more]] for more in (0, 1)]
+            raise InputError(f"The ids {pair[0]!r} and {pair[1]!r} have the same hash: give one of the products another id.")
+        self.hashes = tf.Variable(hashes, trainable=False, name="hashes")
+        self.row_of_hash = tf.Variable(by_hash.astype(np.int32), trainable=False, name="row_of_hash")
+
+        def rows(name: str, *shape: Any, dtype: tf.DType = tf.string) -> tf.TensorSpec:
+            return tf.TensorSpec([None, *shape], dtype, name=name)
+
+        scene, query = [rows("scene_bytes"), rows("category")], rows("query", manifest["settings"]["dim"], dtype=tf.float32)
+        # not a signature: what a search costs without the network can be measured
+        self.search = traced(self._search, [query, rows("category_index", dtype=tf.int32)])
+        self.functions = {
+            "recommend": traced(self.recommend, scene),
+            "rerank": traced(self.rerank, [*scene, rows("product_id", None)]),
+        }
+
+    def signatures(self) -> dict[str, Any]:
+        """Name -> concrete function: those of the export, and the two more."""
+        # not the signatures that were loaded: a layer would be wrapped around them with each catalog
+        return {**self.model.functions, **self.functions}
+
+    def recommend(self, scene_bytes: tf.Tensor, category: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The nearest products first: `product_id`, string, and `hybrid_distance`, float32, both `[batch, k]`, and `valid`.
+
+        Where there are fewer than k, the id is empty and the distance the largest possible.
+        """
+        scene = self._scene(scene_bytes, category)
+        rows, products = self.search(scene["query"], tf.where(scene["valid"], scene["category_index"], -1))
+        distances = 2 - products if self._exact else self.model.distances(scene, self._embeddings(tf.maximum(rows, 0)))
+        present = rows >= 0
+        distances = tf.where(present, distances, self._largest)
+        if not self._exact:
+            nearest, order = tf.math.top_k(-distances, self.k)
+            distances, rows, present = -nearest, tf.gather(rows, order, batch_dims=1), tf.gather(present, order, batch_dims=1)
+        ids = tf.where(present, tf.gather(self.ids, tf.maximum(rows, 0)), "")
+        return {"product_id": ids, "hybrid_distance": distances, "valid": scene["valid"]}
+
+    def rerank(self, scene_bytes: tf.Tensor, category: tf.Tensor, product_id: tf.Tensor) -> dict[str, tf.Tensor]:
+        """`hybrid_distance`, float32, and `known`, bool, both `[batch, products]`, of products that are named by their ids."""
+        scene = self._scene(scene_bytes, category)
+        names = tf.reshape(product_id, [-1])
+        hashes = tf.strings.to_hash_bucket_fast(names, _BUCKETS)
+        place = tf.minimum(tf.searchsorted(self.hashes, hashes), tf.shape(self.hashes)[0] - 1)
+        rows = tf.gather(self.row_of_hash, place)
+        known = tf.reshape(tf.gather(self.ids, rows) == names, tf.shape(product_id))
+        embeddings = self._embeddings(tf.reshape(rows, tf.shape(product_id)))
+        if self._exact:
+            distances = 2 - tf.einsum("bd,bpd->bp", scene["query"], embeddings)
+        else:
+            distances = self.model.distances(scene, embeddings)
+        return {"hybrid_distance": tf.where(known & scene["valid"][:, None], distances, self._largest), "known": known}
+
+    def _scene(self, scene_bytes: tf.Tensor, category: tf.Tensor) -> dict[str, tf.Tensor]:
+        count = tf.shape(scene_bytes)[0]
+        return {name: value[:count] for name, value in self.model.describe_scene(scene_bytes, category).items()}
+
+    def _search(self, query: tf.Tensor, category_index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Rows, int32, -1 where there are fewer, and inner products, float32, `[batch, candidates]`, the largest first.
+
+        Nothing is found where the index is negative. Queries of one category read its products together, so that a batch
+        that the server pads, or merges, costs little more than one query: 32 in one category took 5 times as long, not 30.
+        """
+        asked, _ = tf.unique(tf.boolean_mask(category_index, category_index >= 0))
+
+        def one_category(at: tf.Tensor, rows: tf.Tensor, products: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            places = tf.where(category_index == asked[at])
+            of_these = self._nearest(tf.gather_nd(query, places), asked[at])
+            rows, products = (
+                tf.tensor_scatter_nd_update(all_rows, places, found)
+                for all_rows, found in zip((rows, products), of_these, strict=True)
+            )
+            return at + 1, rows, products
+
+        nothing = self._nothing(tf.shape(query)[0])
+        _, rows, products = tf.while_loop(
+            lambda at, *_: at < tf.shape(asked)[0], one_category, (0, *nothing), parallel_iterations=1
+        )
+        return rows, products
+
+    def _nearest(self, query: tf.Tensor, category: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `_search`, for queries of one category, which is looked at block by block."""
+        start, stop = self.starts[category], self.starts[category + 1]
+
+        def look(at: tf.Tensor, rows: tf.Tensor, products: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            to = tf.minimum(at + self._block, stop)
+            values = tf.linalg.matmul(query, tf.cast(self.vectors[at:to], tf.float32), transpose_b=True)
+            values = values if self.scale is None else values * self.scale[at:to]
+            values, places = tf.math.top_k(values, tf.minimum(self._candidates, to - at))
+            products, order = tf.math.top_k(tf.concat([products, values], 1), self._candidates)
+            return to, tf.gather(tf.concat([rows, at + places], 1), order, batch_dims=1), products
+
+        nothing = self._nothing(tf.shape(query)[0])
+        _, rows, products = tf.while_loop(lambda at, *_: at < stop, look, (start, *nothing), parallel_iterations=1)
+        return rows, products
+
+    def _nothing(self, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.fill([count, self._candidates], -1), tf.fill([count, self._candidates], _NOTHING)
+
+    def _embeddings(self, rows: tf.Tensor) -> tf.Tensor:
+        embeddings = tf.cast(tf.gather(self.vectors, rows), tf.float32)
+        return embeddings if self.scale is None else embeddings * tf.gather(self.scale, rows)[..., None]
+
+
+def quantized(embeddings: np.ndarray, vectors: str) -> tuple[Any, np.ndarray | None]:
+    """Embeddings as they are stored, and for int8 the factor of each, float32 `[products]`."""
+    if vectors != "int8":
+        return tf.cast(embeddings, vectors), None
+    scale = np.maximum(np.maximum(embeddings.max(axis=1), -embeddings.min(axis=1)), 1e-12).astype(np.float32) / 127
+    values = embeddings / scale[:, None]
+    return np.rint(values, out=values).astype(np.int8), scale
