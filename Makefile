@@ -1,6 +1,6 @@
 PYTHON ?= python3
 VENV ?= .venv
-EXTRAS ?= test,lint,notebooks
+EXTRAS ?= test,lint,notebooks,beam,milvus
 DATA ?=
 OUT ?= build/demo
 ARGS ?=

@@ -39,12 +39,18 @@ class Figures:
 
     Args:
         description: str. The benchmark's docstring.
+        *options: pairs of an option of the benchmark's own and its help.
+
+    Attributes:
+        arguments: the command line's.
     """
 
-    def __init__(self, description: str | None):
+    def __init__(self, description: str | None, *options: tuple[str, str]):
         parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
         parser.add_argument("--json", help="file for the figures")
-        self._file = parser.parse_args().json
+        for name, text in options:
+            parser.add_argument(name, help=text)
+        self.arguments = parser.parse_args()
         self._figures: dict[str, dict[str, Any]] = {}
 
     def add(
@@ -52,10 +58,10 @@ class Figures:
     ) -> None:
         target = at_most if at_least is None else at_least
         met = None if target is None else bool(value <= target if at_least is None else value >= target)
-        self._figures[name] = {"value": round(value, 4), "unit": unit, "target": target, "met": met}
+        self._figures[name] = {"value": round(float(value), 4), "unit": unit, "target": target, "met": met}
         wanted = "" if target is None else f"{'at most' if at_least is None else 'at least'} {target:<5g} met {met}"
         print(f"{name:78} {value:9.3f} {'' if unit == 'ratio' else unit:4} {wanted}", flush=True)
 
     def write(self) -> None:
-        if self._file:
-            Path(self._file).write_text(json.dumps(self._figures, indent=2), encoding="utf-8")
+        if self.arguments.json:
+            Path(self.arguments.json).write_text(json.dumps(self._figures, indent=2), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,6 +90,24 @@ def trunk_weights() -> Path:
     if not path.is_file():
         pytest.skip("the pretrained trunk is not here")
     return path
+
+
+@pytest.fixture
+def here(monkeypatch, capsys):
+    """The command line in this process, which has TensorFlow already: for what a process would only repeat."""
+
+    def run(*arguments, code=0):
+        from ctl_keras.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["ctl-keras", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        assert ended.value.code == code, said.err
+        return said
+
+    return run
 
 
 @pytest.fixture

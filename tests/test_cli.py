@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from ctl_keras.cli import main
-
 INTERRUPTED = "ctl-keras: Interrupted. A training goes on with `ctl-keras train --resume`, a catalog when it is started again."
 COMMAND = Path(sys.executable).with_name("ctl-keras")
 
@@ -31,22 +29,6 @@ def error(*arguments, code=2):
     return lines[0]
 
 
-@pytest.fixture
-def here(monkeypatch, capsys):
-    """The command line in this process, which has TensorFlow already: for what a process would only repeat."""
-
-    def run(*arguments, code=0):
-        monkeypatch.setattr(sys, "argv", ["ctl-keras", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        assert ended.value.code == code, said.err
-        return said
-
-    return run
-
-
 def test_every_verb_has_help_and_there_is_a_version():
     listed = cli("--help").stdout
     for verb in ("synthesize", "prepare", "train", "evaluate", "compare", "export", "score", "catalog", "recommend"):
@@ -57,11 +39,11 @@ def test_every_verb_has_help_and_there_is_a_version():
 @pytest.mark.slow
 def test_the_main_job(tmp_path, here):
     data, records, run, saved = (tmp_path / name for name in ("data", "records", "run", "saved_models/looks"))
-    counts = json.loads(cli("synthesize", data, "--scenes", 20, "--styles", 2, "--json").stdout)
+    counts = json.loads(here("synthesize", data, "--scenes", 20, "--styles", 2, "--json").out)
     assert counts == {"scenes": 20, "products": 100, "pairs": 100}
 
     folder = ["--annotations", data / "fashion.json", "--categories", data / "fashion-cat.json", "--images", data / "images"]
-    said = cli("prepare", *folder, "--out", records, "--fractions", "0.6,0.2,0.2").stdout
+    said = here("prepare", *folder, "--out", records, "--fractions", "0.6,0.2,0.2").out
     assert "100 pairs of 5 categories" in said
     assert "train: 60 pairs, 12 scenes" in said
 
@@ -72,7 +54,7 @@ def test_the_main_job(tmp_path, here):
     assert json.loads(done.stdout)["epochs"] == 1
     assert "val_loss" in done.stderr
 
-    assert "untrained_cosine" in cli("evaluate", "--run", run, "--data", records, "--json", tmp_path / "e.json").stdout
+    assert "untrained_cosine" in here("evaluate", "--run", run, "--data", records, "--json", tmp_path / "e.json").out
     assert json.loads((tmp_path / "e.json").read_text())["split"] == "test"
     printed = here("evaluate", "--run", run, "--data", records, "--split", "validation", "--json", "-").out
     assert json.loads(printed)["split"] == "validation"
@@ -85,7 +67,7 @@ def test_the_main_job(tmp_path, here):
     rows = json.loads(cli("score", *asked, "--product", pictures[1], pictures[2], "--json").stdout)
     assert {row["product"] for row in rows} == {str(path) for path in pictures[1:]}
     assert "compatibility" in here("score", *asked, "--product", pictures[1], "--product", pictures[2]).out
-    said = cli("catalog", "--model", saved, "--products", records / "products.csv", "--out", tmp_path / "catalog").stdout
+    said = here("catalog", "--model", saved, "--products", records / "products.csv", "--out", tmp_path / "catalog").out
     assert "64 products, 5 categories (64 added, 0 changed, 0 removed; 64 pictures embedded)" in said
     asked += ["--catalog", tmp_path / "catalog"]
     found = json.loads(cli("recommend", *asked, "--category", "Hats", "-k", 2, "--where", "id != 'x'", "--json").stdout)

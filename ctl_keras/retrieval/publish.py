@@ -115,8 +115,8 @@ def add_catalog(
 def loss(embeddings: np.ndarray, vectors: str) -> dict[str, Any]:
     """What storing embeddings in fewer bits costs.
 
-    Queries are sums of two products, as a scene's query is a sum of embeddings; at most 200 of them, among at most 100,000
-    products, both drawn with a fixed seed.
+    Queries are sums of two products, as a scene's query is a sum of embeddings, and of noise of half a product's length,
+    because a scene is no product; 200 of them among at most 100,000 products, drawn with a fixed seed.
 
     Args:
         embeddings: float32 `[products, dim]`.
@@ -127,7 +127,8 @@ def loss(embeddings: np.ndarray, vectors: str) -> dict[str, Any]:
     """
     random = np.random.default_rng(0)
     sample = np.asarray(embeddings[np.sort(random.permutation(len(embeddings))[:_SAMPLE])])
-    queries = sample[random.integers(len(sample), size=(2, min(_QUERIES, len(sample))))].sum(axis=0)
+    queries = sample[random.integers(len(sample), size=(2, _QUERIES))].sum(axis=0)
+    queries += random.normal(0, 0.5 * queries.shape[1] ** -0.5, queries.shape).astype(np.float32)
     values, scale = quantized(sample, vectors)
     stored = tf.cast(values, tf.float32).numpy() * (1 if scale is None else scale[:, None])
     ids = np.arange(len(sample)).astype(str)

@@ -49,6 +49,7 @@ class ServedCatalog(tf.Module):
     ):
         super().__init__(name="complete_the_look_catalog")
         self.model, self._exact = model, manifest["query_is_exact"]
+        self.describe_scene, self.distances = model.describe_scene, model.distances  # where an export without catalog has them
         self._largest = 4.0 if manifest["settings"]["squared"] else 2.0
         order = np.argsort(category, kind="stable")
         counts = np.bincount(category, minlength=len(manifest["categories"]))
@@ -91,7 +92,7 @@ class ServedCatalog(tf.Module):
         """
         scene = self._scene(scene_bytes, category)
         rows, products = self.search(scene["query"], tf.where(scene["valid"], scene["category_index"], -1))
-        distances = 2 - products if self._exact else self.model.distances(scene, self._embeddings(tf.maximum(rows, 0)))
+        distances = 2 - products if self._exact else self.distances(scene, self._embeddings(tf.maximum(rows, 0)))
         present = rows >= 0
         distances = tf.where(present, distances, self._largest)
         if not self._exact:
@@ -112,12 +113,12 @@ class ServedCatalog(tf.Module):
         if self._exact:
             distances = 2 - tf.einsum("bd,bpd->bp", scene["query"], embeddings)
         else:
-            distances = self.model.distances(scene, embeddings)
+            distances = self.distances(scene, embeddings)
         return {"hybrid_distance": tf.where(known & scene["valid"][:, None], distances, self._largest), "known": known}
 
     def _scene(self, scene_bytes: tf.Tensor, category: tf.Tensor) -> dict[str, tf.Tensor]:
         count = tf.shape(scene_bytes)[0]
-        return {name: value[:count] for name, value in self.model.describe_scene(scene_bytes, category).items()}
+        return {name: value[:count] for name, value in self.describe_scene(scene_bytes, category).items()}
 
     def _search(self, query: tf.Tensor, category_index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Rows, int32, -1 where there are fewer, and inner products, float32, `[batch, candidates]`, the largest first.

@@ -76,8 +76,8 @@ class Client:
     def score(self, scene: Picture, products: Sequence[Picture], category: str) -> Answer:
         """Distances from one scene to products of one category.
 
-        The scene is sent and embedded once a product: with many products, use `embed_scene` once and stored embeddings, or
-        `rerank`.
+        The scene is sent once a product, and products are embedded anew: with many, use `embed_scene` once and stored
+        embeddings, or `rerank`.
 
         Args:
             scene: picture.

@@ -211,9 +211,3 @@ def test_no_annotation_line_can_crash_the_reader(folder, lines):
     pairs = read(folder)
     assert len(pairs) == 1
     assert all(reject["reason"] for reject in pairs.rejected)
-
-
-def test_street_photos(street):
-    pairs = ctl.read_shop_the_look(street / "fashion.json", street / "fashion-cat.json", street / "images")
-    assert len(pairs) == 2847
-    assert len(pairs.categories) == 11

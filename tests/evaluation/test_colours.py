@@ -48,4 +48,5 @@ def test_the_reference_on_street_photos(street):
     values = rank_metrics(pairs, colour_ranker(pairs))
     figure = SceneBootstrap(pairs.scene).figures(values)["binary_accuracy"]
     assert figure["value"] == pytest.approx(0.559, abs=0.005)
-    assert figure["n"] == len(pairs)
+    assert figure["n"] == len(pairs) == 2847
+    assert len(pairs.categories) == 11

@@ -17,7 +17,6 @@ from ctl_keras.evaluation.stored import StoredEvaluation, model_hash, read_evalu
 from ctl_keras.evaluation.tables import format_comparison
 from tests.conftest import SMALL
 from tests.data.test_candidates import edited
-from tests.test_cli import cli, error
 
 
 @pytest.fixture(scope="module")
@@ -146,10 +145,10 @@ def test_errors(runs, records, tmp_path):
         compare_evaluations([stored("a"), stored("b", scenes=18)])
 
 
-def test_from_the_command_line(runs, records):
-    printed = cli("compare", *runs, "--data", records, "--json").stdout
+def test_from_the_command_line(runs, records, here):
+    printed = here("compare", *runs, "--data", records, "--json").out
     assert json.loads(printed) == ctl.compare(runs, records)
-    assert "minus " in cli("compare", *runs, "--data", records, "--split", "test").stdout
-    assert "needs two or more runs" in error("compare", runs[0], "--data", records)
-    assert "holds no trained model" in error("compare", runs[0], "nowhere", "--data", records)
-    assert "`split` must be one of" in error("compare", *runs, "--data", records, "--split", "dev")
+    assert "minus " in here("compare", *runs, "--data", records, "--split", "test").out
+    assert "needs two or more runs" in here("compare", runs[0], "--data", records, code=2).err
+    assert "holds no trained model" in here("compare", runs[0], "nowhere", "--data", records, code=2).err
+    assert "`split` must be one of" in here("compare", *runs, "--data", records, "--split", "dev", code=2).err

@@ -1,7 +1,7 @@
 """An export that is killed at any point never leaves a version that a server would load."""
 
-import multiprocessing
 import os
+import signal
 import time
 
 import numpy as np
@@ -10,32 +10,35 @@ import tensorflow as tf
 
 import ctl_keras as ctl
 from ctl_keras.files import versions
+from tests.warm import WarmProcess
 
 KILLS = int(os.environ.get("CTL_KILLS", "4"))
 
 
-def export_again(run, base, started):
+def export_again(run, base):
     model, _ = ctl.load_run(run)
-    started.set()
     while True:
         ctl.export(model, base)
 
 
+def unfinished(base):
+    return set(base.glob(".tmp-*"))
+
+
 @pytest.mark.slow
 def test_what_a_killed_export_leaves(run, tmp_path):
-    context = multiprocessing.get_context("spawn")
     random = np.random.default_rng(0)
     base = tmp_path / "looks"
-    unfinished = 0
     for _ in range(KILLS):
-        started = context.Event()
-        process = context.Process(target=export_again, args=(str(run), str(base), started))
-        process.start()
-        assert started.wait(120)
-        time.sleep(random.uniform(0.1, 12))
+        left = unfinished(base)
+        process = WarmProcess(export_again, run, base)
+        deadline = time.monotonic() + 120
+        while unfinished(base) == left:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(random.uniform(0, 5))
         process.kill()
-        process.join()
-        unfinished += sum(path.name.startswith(".tmp-") for path in base.iterdir()) if base.exists() else 0
+        assert process.wait() == -signal.SIGKILL
     for version in versions(base):
         folder = base / str(version)
         assert {path.name for path in folder.iterdir()} >= {"saved_model.pb", "variables", "assets.extra", "manifest.json"}
@@ -43,4 +46,4 @@ def test_what_a_killed_export_leaves(run, tmp_path):
     # every other name is one that TensorFlow Serving ignores
     others = [path.name for path in base.iterdir() if path.name not in map(str, versions(base))]
     assert all(name.startswith(".tmp-") for name in others)
-    assert unfinished > 0, "no export was killed half-way"
+    assert unfinished(base), "no export was killed half-way"

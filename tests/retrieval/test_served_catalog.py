@@ -291,7 +291,7 @@ def test_only_stock_ops_and_no_large_constant(version):
 
 @pytest.mark.parametrize("changed", [{"squared": False}, {"attention": "product"}])
 def test_without_inner_product_candidates_are_ranked_by_the_model(
-    changed, drawn_pairs, records, pictures, tmp_path, monkeypatch
+    changed, drawn_pairs, records, scenes, pictures, tmp_path, monkeypatch
 ):
     model = ctl.CompleteTheLook(drawn_pairs.categories, 32, **SMALL, **changed)
     plain = ctl.LocalModel(ctl.export(model, tmp_path / "looks"))
@@ -312,6 +312,7 @@ def test_without_inner_product_candidates_are_ranked_by_the_model(
     answer = ask(served, "rerank", scene_bytes=pictures[:1], category=["Shoes"], product_id=[ids])
     np.testing.assert_allclose(answer["hybrid_distance"][0, :-1], distances, atol=1e-5)
     assert answer["known"][0].tolist() == [True] * 12 + [False]
+    np.testing.assert_allclose(served.distances(scenes[0], "Shoes", embeddings), distances, atol=1e-5)
     assert served.manifest["query_is_exact"] is False
     assert "ranked by the distance" in (served.folder / "MODEL_CARD.md").read_text()
 

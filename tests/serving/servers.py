@@ -6,8 +6,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
-import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +15,8 @@ import grpc
 import httpx
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from tests.warm import WarmProcess, command_line
+
 NAME = "looks"
 BINARY = os.environ.get("CTL_TF_SERVING")
 KINDS = ["development", *(["real"] if BINARY else [])]  # test_real_server.py says that it is skipped
@@ -25,12 +25,12 @@ _SECONDS = 90
 
 @dataclass
 class Server:
-    """A running server: `rest` is the model's URL, `log` all lines that it has written."""
+    """A running server: `rest` is the model's URL, `log_file` has what it writes."""
 
-    process: subprocess.Popen
+    process: subprocess.Popen | WarmProcess
     rest: str
     grpc_address: str
-    log: list[str]
+    log_file: Path
     channel: grpc.Channel = field(init=False)
 
     def __post_init__(self):
@@ -44,6 +44,11 @@ class Server:
     @property
     def models(self) -> Any:
         return model_service_pb2_grpc.ModelServiceStub(self.channel)
+
+    @property
+    def log(self) -> list[str]:
+        """All lines that it has written."""
+        return self.log_file.read_text(errors="replace").splitlines()
 
     def states(self) -> dict[int, tuple[str, str]]:
         """Version -> state and error code, over REST."""
@@ -76,27 +81,28 @@ def start(kind: str, base: Path, folder: Path, labels: dict[str, int] | None = N
     Args:
         kind: "development" or "real".
         base: saved_models/NAME.
-        folder: for the real server's configuration.
+        folder: for its log and the real server's configuration.
         labels: label -> version; the labelled versions are served beside the newest one.
         options: for the server's command line.
     """
-    return _development(base, labels or {}, options) if kind == "development" else _real(base, folder, labels or {}, options)
+    starts = _development if kind == "development" else _real
+    return starts(base, folder, labels or {}, options)
 
 
-def _development(base: Path, labels: dict[str, int], options: tuple[str, ...]) -> Server:
-    command = [sys.executable, "-m", "ctl_keras.cli", "serve", "--model", str(base), "--name", NAME]
-    command += ["--rest-port", "0", "--grpc-port", "0", *options]
-    command += [part for label, version in labels.items() for part in ("--label", f"{label}={version}")]
-    process, log = _launch(command)
+def _development(base: Path, folder: Path, labels: dict[str, int], options: tuple[str, ...]) -> Server:
+    arguments = ["serve", "--model", base, "--name", NAME, "--rest-port", 0, "--grpc-port", 0, *options]
+    arguments += [part for label, version in labels.items() for part in ("--label", f"{label}={version}")]
+    log = folder / "server.log"
+    log.touch()
+    process = WarmProcess(command_line, *arguments, log=log)
     end = time.monotonic() + _SECONDS
     while time.monotonic() < end:
-        for line in list(log):
-            if match := re.search(r"REST on (\S+), gRPC on (\S+)\. ", line):
-                return Server(process, match[1], match[2], log)
-        assert process.poll() is None, "\n".join(log)
+        if match := re.search(r"REST on (\S+), gRPC on (\S+)\. ", log.read_text()):
+            return Server(process, match[1], match[2], log)
+        assert process.poll() is None, log.read_text()
         time.sleep(0.02)
     process.kill()
-    raise AssertionError("the development server did not start:\n" + "\n".join(log))
+    raise AssertionError("the development server did not start:\n" + log.read_text())
 
 
 def _real(base: Path, folder: Path, labels: dict[str, int], options: tuple[str, ...]) -> Server:
@@ -115,11 +121,13 @@ def _real(base: Path, folder: Path, labels: dict[str, int], options: tuple[str, 
         command += [f"--model_config_file={config}", "--allow_version_labels_for_unavailable_models=true"]
     else:
         command += [f"--model_name={NAME}", f"--model_base_path={base}"]
-    process, log = _launch(command)
+    log = folder / "server.log"
+    with open(log, "wb") as file:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file)
     server = Server(process, f"http://127.0.0.1:{rest}/v1/models/{NAME}", f"127.0.0.1:{rpc}", log)
     end = time.monotonic() + _SECONDS
     while time.monotonic() < end:
-        assert process.poll() is None, "\n".join(log)
+        assert process.poll() is None, "\n".join(server.log)
         try:
             for version in {newest, *labels.values()}:
                 server.wait_for(version, "AVAILABLE")
@@ -127,14 +135,7 @@ def _real(base: Path, folder: Path, labels: dict[str, int], options: tuple[str, 
         except httpx.TransportError:
             time.sleep(0.1)
     process.kill()
-    raise AssertionError("the real server did not start:\n" + "\n".join(log))
-
-
-def _launch(command: list[str]) -> tuple[subprocess.Popen, list[str]]:
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace")
-    log: list[str] = []
-    threading.Thread(target=lambda: log.extend(process.stderr), daemon=True).start()
-    return process, log
+    raise AssertionError("the real server did not start:\n" + "\n".join(server.log))
 
 
 def _free_port() -> int:

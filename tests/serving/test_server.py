@@ -76,10 +76,15 @@ def test_running_requests_end_before_the_server_does(running, category, with_sig
     assert running.process.wait(30) == 0
 
 
-def test_says_what_it_is(running):
-    (line,) = [line for line in running.log if line.startswith("Development server for looks")]
-    assert "TensorFlow Serving" in line
-    assert running.rest.startswith("http://127.0.0.1:")
+def test_the_command_says_what_it_is(exported):
+    command = [sys.executable, "-m", "ctl_keras.cli", "serve", "--model", str(exported), "--rest-port", "0", "--grpc-port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        lines = iter(process.stderr)
+        line = next(line for line in lines if line.startswith("Development server for looks"))
+        assert "TensorFlow Serving" in line
+        assert "REST on http://127.0.0.1:" in line
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
 
 
 def test_oversized_requests(exported, category):

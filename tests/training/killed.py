@@ -1,9 +1,9 @@
-"""Run as a process: `train` that kills itself (SIGKILL) at a step. Arguments: data, run, step or -1, settings (JSON)."""
+"""Run as a process: `train` that kills itself (SIGKILL) at a step."""
 
-import json
 import os
 import signal
-import sys
+from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -23,8 +23,8 @@ class Kill(keras.callbacks.Callback):
         self._left -= 1
 
 
-if __name__ == "__main__":
-    data, out, step, settings = sys.argv[1:]
-    run._tensorboard = lambda out: [Kill(int(step))]
-    resume = os.path.exists(os.path.join(out, "config.json"))
-    ctl.train(data, out, None if resume else from_dict(Config, json.loads(settings)), resume)
+def train(data: Path, out: Path, step: int, settings: dict[str, Any]) -> None:
+    """Begins a run, or goes on with it; is killed after `step` steps, or not at all if that is -1."""
+    run._tensorboard = lambda out: [Kill(step)]
+    resume = (out / "config.json").exists()
+    ctl.train(data, out, None if resume else from_dict(Config, settings), resume)

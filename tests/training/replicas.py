@@ -1,7 +1,8 @@
-"""Run as a process: losses of 20 steps with one replica and with two, as JSON. Arguments: records, feature cache, settings."""
+"""Run as a process: losses of 20 steps with one replica and with two."""
 
 import json
-import sys
+from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -14,7 +15,7 @@ from ctl_keras.training.strategies import make_strategy
 STEPS = 20
 
 
-def losses(name: str, records: str, config: Config) -> list[float]:
+def losses(name: str, records: Path, config: Config) -> list[float]:
     keras.utils.set_random_seed(0)
     pairs, validation = ctl.read_records(records, "train"), ctl.read_records(records, "validation")
     strategy = make_strategy(name)
@@ -38,8 +39,9 @@ def losses(name: str, records: str, config: Config) -> list[float]:
     return values
 
 
-if __name__ == "__main__":
+def compare(records: Path, settings: dict[str, Any], out: Path) -> None:
+    """Writes the losses of both, as JSON."""
     two = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
-    settings = from_dict(Config, json.loads(sys.argv[2]))
-    print(json.dumps({name: losses(name, sys.argv[1], settings) for name in ("none", "mirrored")}))
+    config = from_dict(Config, settings)
+    out.write_text(json.dumps({name: losses(name, records, config) for name in ("none", "mirrored")}))

@@ -1,10 +1,7 @@
 """A training that is killed again and again ends, bit by bit, where an undisturbed one ends."""
 
-import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -14,6 +11,8 @@ import pytest
 import ctl_keras as ctl
 from ctl_keras.config import from_dict, to_dict
 from ctl_keras.training.callbacks import read_history
+from tests.training.killed import train
+from tests.warm import WarmProcess
 
 KILLS = int(os.environ.get("CTL_KILLS", "3"))
 
@@ -38,8 +37,7 @@ def settings(config: ctl.Config, cache: Path) -> dict:
 
 
 def fit(records: Path, out: Path, step: int, values: dict) -> int:
-    command = [sys.executable, "-m", "tests.training.killed", str(records), str(out), str(step), json.dumps(values)]
-    return subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, timeout=300).returncode
+    return WarmProcess(train, records, out, step, values).wait()
 
 
 @pytest.mark.slow

@@ -1,10 +1,7 @@
 import csv
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import keras
@@ -15,6 +12,7 @@ import tensorflow as tf
 import ctl_keras as ctl
 from ctl_keras.config import to_dict
 from ctl_keras.training.callbacks import Checkpoint, Patience, read_history
+from tests.warm import WarmProcess, command_line
 
 
 def history(run):
@@ -57,13 +55,13 @@ def test_a_killed_process_leaves_a_run_that_resumes(records, config, tmp_path):
     out = tmp_path / "run"
     settings = [f"model.{name}={json.dumps(value)}" for name, value in to_dict(config.model).items() if value is not None]
     settings += ["data.image_size=32", "training.epochs=60", "training.batch_size=16", "training.patience=0"]
-    command = [sys.executable, "-m", "ctl_keras.cli", "train", "--data", str(records), "--out", str(out)]
-    process = subprocess.Popen([*command, *[part for value in settings for part in ("--set", value)]])
+    arguments = ["train", "--data", records, "--out", out, *[part for value in settings for part in ("--set", value)]]
+    process = WarmProcess(command_line, *arguments)
     deadline = time.time() + 120
     while len(history(out)) < 1 and time.time() < deadline:
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
     done = len(history(out))
     assert 1 <= done < 60
     stored = json.loads((out / "config.json").read_text())

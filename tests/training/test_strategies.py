@@ -1,20 +1,17 @@
 import dataclasses
 import json
-import os
 import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import ctl_keras as ctl
-from ctl_keras.config import to_dict
+from ctl_keras.config import Config, from_dict, to_dict
 from ctl_keras.training.callbacks import read_history
 from ctl_keras.training.strategies import is_chief, make_strategy
+from tests.training import replicas
+from tests.warm import WarmProcess
 
-ROOT = Path(__file__).parents[2]
 IN_BATCH = {"in_batch": True, "gather": True, "memory": 16, "miner": "semi_hard"}
 
 
@@ -32,9 +29,9 @@ def without_dropout(config, cache, **training):
 @pytest.mark.parametrize("training", [{}, IN_BATCH], ids=["triplets", "in_batch"])
 def test_two_replicas_equal_one(records, config, tmp_path, training):
     changed = without_dropout(config, tmp_path / "features", **training)
-    command = [sys.executable, "-m", "tests.training.replicas", str(records), json.dumps(to_dict(changed))]
-    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=True).stdout
-    losses = json.loads(output.splitlines()[-1])
+    out = tmp_path / "losses.json"
+    assert WarmProcess(replicas.compare, records, to_dict(changed), out).wait() == 0
+    losses = json.loads(out.read_text())
     assert len(losses["none"]) == 20
     np.testing.assert_allclose(losses["mirrored"], losses["none"], rtol=0, atol=1e-4)
 
@@ -46,19 +43,13 @@ def test_two_workers_write_one_run(records, config, tmp_path):
     straight = ctl.train(records, tmp_path / "straight", dataclasses.replace(changed, training=config_of(changed, steps=4)))
     ports = [free_port() for _ in range(2)]
     out = tmp_path / "run"
-    settings = json.dumps(to_dict(dataclasses.replace(changed, training=config_of(changed, steps=4))))
-    code = (
-        "import json, sys, ctl_keras as ctl; from ctl_keras.config import Config, from_dict; "
-        "ctl.train(sys.argv[1], sys.argv[2], from_dict(Config, json.loads(sys.argv[3])), strategy='multi-worker')"
-    )
+    settings = to_dict(dataclasses.replace(changed, training=config_of(changed, steps=4)))
     workers = []
     for index in range(2):
         cluster = {"cluster": {"worker": [f"localhost:{port}" for port in ports]}, "task": {"type": "worker", "index": index}}
-        command = [sys.executable, "-c", code, str(records), str(out), settings]
-        environment = {**os.environ, "TF_CONFIG": json.dumps(cluster)}
-        workers.append(subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True))
-    messages = [worker.communicate(timeout=600)[1] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], messages
+        environment = {"TF_CONFIG": json.dumps(cluster)}
+        workers.append(WarmProcess(train, records, out, settings, log=tmp_path / "log", environment=environment))
+    assert [worker.wait(600) for worker in workers] == [0, 0], (tmp_path / "log").read_text()
     rows, expected = read_history(out / "history.csv"), read_history(tmp_path / "straight" / "history.csv")
     assert [row["epoch"] for row in rows] == [0]
     for one, other in zip(rows, expected, strict=True):
@@ -68,6 +59,11 @@ def test_two_workers_write_one_run(records, config, tmp_path):
     for one, other in zip(model.get_weights(), ctl.load_run(tmp_path / "straight")[0].get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-3)
     assert straight["epochs"] == 1
+
+
+def train(records, out, settings):
+    """One worker's part."""
+    ctl.train(records, out, from_dict(Config, settings), strategy="multi-worker")
 
 
 def config_of(config, steps):

@@ -1,0 +1,51 @@
+"""A graph and cells with filters: where few products pass, as many are found as without a filter."""
+
+import numpy as np
+import pytest
+
+from ctl_keras.retrieval import faiss_index
+from ctl_keras.retrieval.exact_index import ExactIndex
+from ctl_keras.retrieval.faiss_index import FaissIndex
+
+pytest.importorskip("faiss")
+
+COUNT, DIM = 6000, 16
+
+
+@pytest.fixture(scope="module")
+def catalog():
+    random = np.random.default_rng(0)
+    vectors = random.standard_normal((40, DIM))[random.integers(40, size=COUNT)] + 0.5 * random.standard_normal((COUNT, DIM))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return vectors, [f"p{n}" for n in range(COUNT)], [f"c{n % 3}" for n in range(COUNT)]
+
+
+@pytest.fixture(scope="module", params=["hnsw", "ivfpq"])
+def index(request, catalog):
+    return FaissIndex(request.param).build(*catalog)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.1, 0.02, 0.002])
+def test_filters_do_not_cost_recall(monkeypatch, index, catalog, share):
+    monkeypatch.setattr(faiss_index, "_GRAPH_COST", 0.1)  # or all that pass would be looked at, in a catalog as small as this
+    allowed = np.random.default_rng(1).random(COUNT) < share
+    queries = catalog[0][:40]
+    wanted = ExactIndex().build(*catalog).search(queries, 10, include=allowed)
+    found = index.search(queries, 10, include=allowed)
+    np.testing.assert_array_equal(found.found, wanted.found)
+    assert allowed[found.rows[found.rows >= 0]].all()
+    common = sum(len(set(a) & set(b) - {""}) for a, b in zip(found.ids, wanted.ids, strict=True)) / wanted.found.sum()
+    assert common > {"hnsw": 0.95, "ivfpq": 0.6}[index.method]
+    assert (np.diff(np.where(found.rows < 0, 9, found.distances)) >= 0).all()
+
+
+def test_few_products_are_all_looked_at(catalog):
+    """The graph's own vectors, exactly; removed and added ones count too."""
+    index = FaissIndex("hnsw", effort=1).build(*(column[:3000] for column in catalog))
+    index.add(*(column[3000:] for column in catalog))
+    index.remove([f"p{n}" for n in range(0, COUNT, 2)])
+    allowed = np.arange(COUNT) % 100 < 2
+    wanted = ExactIndex().build(*catalog).search(catalog[0][:8], 20, "c1", include=allowed & (np.arange(COUNT) % 2 == 1))
+    found = index.search(catalog[0][:8], 20, "c1", include=allowed)
+    np.testing.assert_array_equal(found.rows, wanted.rows)
+    np.testing.assert_allclose(found.distances, wanted.distances, atol=1e-6)
