@@ -38,7 +38,13 @@ setup(
     ],
     extras_require={
         # Keras 2 and TensorFlow Addons, for teams that still serve them; Python 3.11
-        "addons": ["keras==2.15.*", "tensorflow==2.15.*", "tensorflow-addons==0.23.*", "tensorflow-serving-api==2.15.*"],
+        "addons": [
+            "keras==2.15.*",
+            "pyarrow>=17,<24",  # 24 needs numpy 2, TensorFlow 2.15 numpy 1
+            "tensorflow==2.15.*",
+            "tensorflow-addons==0.23.*",
+            "tensorflow-serving-api==2.15.*",
+        ],
         "pictures": pictures,
         "serving": serving,
         "faiss": faiss,

@@ -29,6 +29,11 @@ SCENE, PRODUCT = jpeg(0), jpeg(1)
 BAD = [b"", b"not a picture", SCENE[: len(SCENE) // 3], SCENE[:20] + b"garbage" * 9]
 
 
+def different(count: int) -> list[bytes]:
+    """Scenes that the model takes one by one: what is the same in a request goes through the network once."""
+    return [SCENE + str(number).encode() for number in range(count)]
+
+
 def row(category: str, scene: bytes = SCENE, product: bytes = PRODUCT) -> dict[str, Any]:
     return {"scene_bytes": b64(scene), "product_bytes": b64(product), "category": category}
 

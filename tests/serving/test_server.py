@@ -19,7 +19,7 @@ from ctl_keras.serving.loaded_version import LoadedVersion, arrays_of
 from ctl_keras.serving.refused_error import RefusedError
 from ctl_keras.serving.server import DevelopmentServer
 from tests.serving import scenarios
-from tests.serving.payloads import SCENE, pair_request, row
+from tests.serving.payloads import different, pair_request, row
 from tests.serving.servers import NAME, start
 
 pytestmark = pytest.mark.slow
@@ -59,10 +59,10 @@ def test_good_and_bad_together(running, category):
 
 @pytest.mark.parametrize("with_signal", [signal.SIGTERM, signal.SIGINT])
 def test_running_requests_end_before_the_server_does(running, category, with_signal):
-    scenes = [SCENE] * 400
+    scenes = different(1200)
     with ThreadPoolExecutor(2) as clients:
         over_grpc = clients.submit(running.prediction.Predict, pair_request(category, scenes), timeout=60)
-        rows = {"instances": [row(category)] * 400}
+        rows = {"instances": [row(category, scene) for scene in scenes]}
         over_rest = clients.submit(httpx.post, running.rest + ":predict", json=rows, timeout=60)
         time.sleep(0.4)
         assert not over_grpc.done()
@@ -71,8 +71,8 @@ def test_running_requests_end_before_the_server_does(running, category, with_sig
         time.sleep(0.2)
         with pytest.raises(httpx.ConnectError):
             httpx.get(running.rest)
-        assert len(over_grpc.result().outputs["valid"].bool_val) == 400
-        assert len(over_rest.result().json()["predictions"]) == 400
+        assert len(over_grpc.result().outputs["valid"].bool_val) == len(scenes)
+        assert len(over_rest.result().json()["predictions"]) == len(scenes)
     assert running.process.wait(30) == 0
 
 
@@ -113,7 +113,7 @@ def test_one_version_by_itself_and_names(exported):
 
 def test_a_time_limit(exported, category):
     version = LoadedVersion(exported / "1")
-    request = pair_request(category, [SCENE] * 300)
+    request = pair_request(category, different(600))
     version.warm_up()
     with pytest.raises(RefusedError) as error:
         version.predict("", lambda _: arrays_of(request.inputs), timeout=0.01)
