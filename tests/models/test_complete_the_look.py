@@ -30,12 +30,17 @@ def build(**settings):
     return ctl.CompleteTheLook(CATEGORIES, SIZE, **{**SMALL, **settings})
 
 
+def fit(model, batch, margin=0.2, **options):
+    """By itself `fit` would build the optimizer while it traces the step, and trace the step again."""
+    model.compile("adam", loss=ctl.TripletLoss(margin), **options)
+    model.optimizer.build(model.trainable_variables)
+    return model.fit(batch, np.zeros((4, 2)), epochs=2, verbose=0).history
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_fits_saves_and_agrees_with_its_towers(variant, batch, tmp_path):
     model = build(**VARIANTS[variant])
-    model.compile("adam", loss=ctl.TripletLoss(), metrics=[ctl.TripletAccuracy()])
-    model.optimizer.build(model.trainable_variables)  # `fit` would do it while it traces, and trace again
-    model.fit(batch, np.zeros((4, 2)), epochs=1, batch_size=4, verbose=0)
+    fit(model, batch, metrics=[ctl.TripletAccuracy()])
     distances = np.asarray(model(batch))
     assert distances.shape == (4, 2)
 
@@ -79,10 +84,9 @@ def test_distance_equals_plain_numpy_on_the_models_own_features(batch):
 
 def test_a_frozen_backbone_does_not_move_and_the_heads_do(batch):
     model = build()
-    model.compile("adam", loss=ctl.TripletLoss(2.0))
     before = [weight.copy() for weight in model.backbone.get_weights()]
     heads = [np.array(weight) for weight in model.trainable_weights]
-    model.fit(batch, np.zeros((4, 2)), epochs=2, verbose=0)
+    fit(model, batch, margin=2.0)
     for old, new in zip(before, model.backbone.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     moved = [(old != np.array(new)).any() for old, new in zip(heads, model.trainable_weights, strict=True)]
@@ -120,8 +124,7 @@ def test_mixed_precision(policy, batch):
         outputs = np.asarray(model(batch))
         assert outputs.dtype == np.float32
         np.testing.assert_allclose(outputs, full(batch), atol=0.15)
-        model.compile("adam", loss=ctl.TripletLoss())
-        assert np.isfinite(model.fit(batch, np.zeros((4, 2)), verbose=0).history["loss"]).all()
+        assert np.isfinite(fit(model, batch)["loss"]).all()
     finally:
         keras.mixed_precision.set_global_policy("float32")
 
