@@ -35,7 +35,7 @@ class StoredEmbeddings:
 
     Args:
         before: the catalog as it is, or None.
-        parts: folder of parts, `*.parquet`.
+        parts: folder of parts, `*.parquet`; hidden files are none.
         dim: int. Size of the embeddings.
     """
 
@@ -44,7 +44,7 @@ class StoredEmbeddings:
         self._sources: list[Catalog | Path] = [before] if before else []
         fingerprints = [before.table[FINGERPRINT].combine_chunks()] if before else []
         problems = [pa.nulls(len(before), pa.string())] if before else []
-        for path in sorted(parts.glob("*.parquet")):
+        for path in sorted(parts.glob("[!.]*.parquet")):  # a killed writer leaves `.tmp-…`
             part = pa.parquet.read_table(path, columns=[FINGERPRINT, _PROBLEM])
             self._sources.append(path)
             fingerprints.append(part[FINGERPRINT].combine_chunks())

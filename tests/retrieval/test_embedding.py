@@ -177,6 +177,12 @@ def test_a_killed_run_goes_on(shop, exported):
     np.testing.assert_allclose(catalog.embeddings, ctl.Catalog(shop.folder / "undisturbed").embeddings, atol=1e-6)
 
 
+def test_what_a_killed_writer_leaves_is_no_part(shop, exported):
+    with pytest.raises(RuntimeError):
+        shop.build(exported, embed=lambda model, pictures, parts: (parts / ".tmp-a.parquet").write_bytes(b"PAR1 half"))
+    assert shop.build(exported).manifest["update"]["embedded"] == 12
+
+
 def test_another_models_catalog(shop, exported, tmp_path):
     shop.build(exported)
     shutil.copytree(exported, tmp_path / "other")
