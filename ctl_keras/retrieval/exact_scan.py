@@ -46,8 +46,7 @@ def _pass(segments: list[np.ndarray], queries: np.ndarray, k: int, allowed: np.n
     count, dim = queries.shape
     tile = max(_ONE_THREAD // (count * dim), 1)
     size = max(min(_PRODUCTS // count, _ROWS) // tile, 1) * tile
-    blocks = list(_blocks(segments, size))
-    feed = iter(blocks)  # each thread takes the next block
+    feed = iter(list(_blocks(segments, size)))  # each thread takes the next block
 
     def look(best: _Best) -> None:
         buffer = np.empty((size, count), np.float32)
@@ -56,13 +55,20 @@ def _pass(segments: list[np.ndarray], queries: np.ndarray, k: int, allowed: np.n
             number = np.count_nonzero(passing)
             if not number:
                 continue
-            rows = np.flatnonzero(passing) if number * _SPARSE < len(block) else None
+            rows = None
+            if number < len(block):
+                rows = np.flatnonzero(passing)
+                first, last = int(rows[0]), int(rows[-1]) + 1  # all there is of a category, where rows are sorted
+                start, block, passing = start + first, block[first:last], passing[first:last]
+                rows = rows - first if number * _SPARSE < len(block) else None
             products = _products(block if rows is None else block[rows], queries, tile, buffer)
             if rows is None and number < len(block):
                 products.reshape(-1, count)[: len(block)][~passing] = -np.inf
             best.take(products, start, rows)
 
-    bests = [_Best(count, k) for _ in range(max(min(len(blocks), _cores(), _THREADS), 1))]
+    # less than a block each is done before another thread has started
+    threads = min(1 + np.count_nonzero(allowed) // size, _cores(), _THREADS)
+    bests = [_Best(count, k) for _ in range(threads)]
     if len(bests) == 1:
         look(bests[0])
     else:

@@ -49,3 +49,25 @@ def test_few_products_are_all_looked_at(catalog):
     found = index.search(catalog[0][:8], 20, "c1", include=allowed)
     np.testing.assert_array_equal(found.rows, wanted.rows)
     np.testing.assert_allclose(found.distances, wanted.distances, atol=1e-6)
+
+
+def test_how_much_is_looked_at(monkeypatch, catalog):
+    """n times the effort where one of n passes; all that pass where that is faster."""
+    index, efforts = FaissIndex("hnsw", effort=8).build(*catalog), []
+    look = index._look
+    monkeypatch.setattr(index, "_look", lambda *arguments: efforts.append(arguments[-1]) or look(*arguments))
+    every = np.ones(COUNT, bool)
+    for step in (1, 2, 100):
+        index.search(catalog[0][:2], 5, include=every & (np.arange(COUNT) % step == 0))
+    assert efforts == [8, 16]
+
+
+def test_what_the_graph_misses_is_found(monkeypatch, catalog):
+    monkeypatch.setattr(faiss_index, "_GRAPH_COST", 0)
+    index, missed = FaissIndex("hnsw", effort=1).build(*catalog), []
+    whole = index._all
+    monkeypatch.setattr(index, "_all", lambda queries, *rest: missed.append(len(queries)) or whole(queries, *rest))
+    allowed = np.arange(COUNT) % 50 == 0
+    found = index.search(catalog[0][:20], 70, include=allowed)
+    assert missed
+    np.testing.assert_array_equal(found.rows, ExactIndex().build(*catalog).search(catalog[0][:20], 70, include=allowed).rows)
