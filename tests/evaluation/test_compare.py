@@ -45,6 +45,8 @@ def test_evaluate_run_leaves_the_figures_of_each_pair_in_the_run(runs, records):
     result = evaluate_run(runs[0], records)
     written = json.loads((runs[0] / "evaluation" / "test.json").read_text())
     assert {name: written[name] for name in result} == result
+    assert 0 <= result["calibration"]["expected_calibration_error"] <= 1
+    assert len(result["calibration"]["bins"]) == 10
     rows = rows_of(runs[0])
     assert list(rows[0]) == ["scene", "product", "category", *METRICS]
     assert len(rows) == result["pairs"]

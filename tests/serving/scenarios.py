@@ -52,10 +52,12 @@ def hot_swap(server: Server, base: Path, category: str) -> None:
     def over_grpc():
         while not stop.is_set():
             versions.append(server.prediction.Predict(pair_request(category), timeout=60).model_spec.version.value)
+            time.sleep(0.01)  # else the clients have the processors for themselves
 
     def over_rest():
         while not stop.is_set():
             httpx.post(server.rest + ":predict", json={"instances": [row(category)]}, timeout=60).raise_for_status()
+            time.sleep(0.01)
 
     with ThreadPoolExecutor(2) as clients:
         running = [clients.submit(over_grpc), clients.submit(over_rest)]
@@ -109,7 +111,7 @@ def other_names(server: Server, base: Path) -> None:
     for name in ("latest", ".tmp-7", "7.bak", "-3"):
         (base / name).mkdir()
     (base / "8").write_text("a file")
-    time.sleep(2.5)
+    time.sleep(2.5 * server.poll_seconds)
     assert server.states() == {1: ("AVAILABLE", "OK")}
 
 

@@ -15,22 +15,25 @@ import grpc
 import httpx
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from ctl_keras.serving import server as module
 from tests.warm import WarmProcess, command_line
 
 NAME = "looks"
 BINARY = os.environ.get("CTL_TF_SERVING")
 KINDS = ["development", *(["real"] if BINARY else [])]  # test_real_server.py says that it is skipped
 _SECONDS = 90
+_POLL_SECONDS = 0.1
 
 
 @dataclass
 class Server:
-    """A running server: `rest` is the model's URL, `log_file` has what it writes."""
+    """A running server: `rest` is the model's URL, `log_file` has what it writes; it looks for versions each `poll_seconds`."""
 
     process: subprocess.Popen | WarmProcess
     rest: str
     grpc_address: str
     log_file: Path
+    poll_seconds: float
     channel: grpc.Channel = field(init=False)
 
     def __post_init__(self):
@@ -94,15 +97,20 @@ def _development(base: Path, folder: Path, labels: dict[str, int], options: tupl
     arguments += [part for label, version in labels.items() for part in ("--label", f"{label}={version}")]
     log = folder / "server.log"
     log.touch()
-    process = WarmProcess(command_line, *arguments, log=log)
+    process = WarmProcess(_serve, *arguments, log=log)
     end = time.monotonic() + _SECONDS
     while time.monotonic() < end:
         if match := re.search(r"REST on (\S+), gRPC on (\S+)\. ", log.read_text()):
-            return Server(process, match[1], match[2], log)
+            return Server(process, match[1], match[2], log, _POLL_SECONDS)
         assert process.poll() is None, log.read_text()
         time.sleep(0.02)
     process.kill()
     raise AssertionError("the development server did not start:\n" + log.read_text())
+
+
+def _serve(*arguments) -> None:
+    module._POLL_SECONDS = _POLL_SECONDS
+    command_line(*arguments)
 
 
 def _real(base: Path, folder: Path, labels: dict[str, int], options: tuple[str, ...]) -> Server:
@@ -124,7 +132,7 @@ def _real(base: Path, folder: Path, labels: dict[str, int], options: tuple[str, 
     log = folder / "server.log"
     with open(log, "wb") as file:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file)
-    server = Server(process, f"http://127.0.0.1:{rest}/v1/models/{NAME}", f"127.0.0.1:{rpc}", log)
+    server = Server(process, f"http://127.0.0.1:{rest}/v1/models/{NAME}", f"127.0.0.1:{rpc}", log, 1)
     end = time.monotonic() + _SECONDS
     while time.monotonic() < end:
         assert process.poll() is None, "\n".join(server.log)

@@ -148,9 +148,6 @@ def test_wrong_input(exported, tmp_path, monkeypatch):
         free_ports(exported)
 
 
-def test_the_command_refuses_wrong_input(tmp_path):
-    command = [sys.executable, "-m", "ctl_keras.cli", "serve", "--model", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.startswith("ctl-keras: ")
-    assert len(done.stderr.splitlines()) == 1
+def test_the_command_refuses_wrong_input(tmp_path, here):
+    (line,) = here("serve", "--model", tmp_path, code=2).err.splitlines()
+    assert line.startswith("ctl-keras: ")

@@ -197,11 +197,11 @@ def test_patience_and_averages_in_stages(records, config, tmp_path):
         if not any(weight.shape == value.shape and (weight == value).all() for value in stored)
     }
     assert moved
-    assert all(name.startswith(("conv2_block2", "conv2_block3", "conv3_block1")) for name in moved)
+    assert all(name.startswith("conv2_block2") for name in moved)
 
 
 def test_a_layer_that_does_not_exist(records, config, tmp_path):
     stages = (ctl.StageConfig(epochs=1, learning_rate=1e-4, unfreeze="conv9"),)
-    with pytest.raises(ctl.InputError, match=r"No layer of ResNet50 begins with `conv9`. There are: conv1, conv2, conv3"):
+    with pytest.raises(ctl.InputError, match=r"No layer of ResNet50 begins with `conv9`. There are: conv1, conv2, "):
         ctl.train(records, tmp_path / "run", replace(config, stages=stages))
     assert not (tmp_path / "run").exists()
