@@ -5,7 +5,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 pictures = ["matplotlib>=3.8,<4"]
-serving = ["aiohttp>=3.10,<4", "grpcio>=1.60,<2", "httpx>=0.27,<0.29"]
+download = ["httpx>=0.27,<0.29"]
+serving = ["aiohttp>=3.10,<4", "grpcio>=1.60,<2", *download]
 notebooks = [*pictures, "ipykernel>=6.29,<8", "nbclient>=0.10,<0.12"]
 faiss = ["faiss-cpu>=1.9,<2"]
 milvus = ["milvus-lite>=2.5,<4; platform_system != 'Windows'", "pymilvus>=2.5,<4"]
@@ -46,6 +47,7 @@ setup(
             "tensorflow-serving-api==2.15.*",
         ],
         "pictures": pictures,
+        "download": download,
         "serving": serving,
         "faiss": faiss,
         "milvus": milvus,

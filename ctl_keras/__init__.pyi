@@ -1,7 +1,9 @@
 from .config import Config, DataConfig, ModelConfig, StageConfig, TrainingConfig
-from .data.annotations import read_shop_the_look
+from .data.download import download
 from .data.pairs import Pairs
-from .data.records import prepare, read_records
+from .data.prepare import prepare
+from .data.readers import read_outfits, read_pairs, read_shop_the_look
+from .data.records import read_records
 from .data.synthesize import synthesize
 from .data.triplets import pair_batches, triplets
 from .errors import InputError
@@ -78,12 +80,15 @@ __all__ = [
     "build_catalog",
     "cache_features",
     "compare",
+    "download",
     "evaluate",
     "export",
     "fit_calibration",
     "load_run",
     "pair_batches",
     "prepare",
+    "read_outfits",
+    "read_pairs",
     "read_records",
     "read_shop_the_look",
     "synthesize",

@@ -3,27 +3,13 @@
 import json
 import os
 import shlex
-import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
-from ctl_keras import quiet
-from ctl_keras.errors import InputError
-
-INTERRUPTED = 130  # what typer returns for Ctrl-C
-
-
-class _Command(TyperCommand):
-    """Imports TensorFlow when the command line has been read: a wrong option is told at once."""
-
-    def invoke(self, ctx: Any) -> Any:
-        quiet.import_tensorflow_quietly()
-        return super().invoke(ctx)
-
+from ctl_keras.commands import Command, run_app
 
 app = typer.Typer(
     name="ctl-keras",
@@ -55,7 +41,7 @@ def _root(
     pass
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def synthesize(
     out: Annotated[Path, typer.Argument(help="Folder to make.")],
     scenes: Annotated[int, typer.Option(help="Number of scenes.")] = 360,
@@ -70,26 +56,76 @@ def synthesize(
     _show(counts, as_json, f"{out}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
+def download(
+    annotations: Annotated[list[Path], typer.Option(help="Whose pictures are wanted: as for prepare; repeatable.")],
+    out: Annotated[Path, typer.Option(help="Folder for the pictures, or one to go on with.")],
+    template: Annotated[
+        str | None, typer.Option(help="Address with {id}, and {aa}, {bb}, {cc}: its first characters. Pinterest's by default.")
+    ] = None,
+    concurrency: Annotated[int, typer.Option(help="Requests at once.")] = 8,
+    rate: Annotated[float, typer.Option(help="Requests a second.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch the pictures that annotations name; what is missing, and why, goes to missing.jsonl. Needs ctl-keras[download]."""
+    from ctl_keras.data.annotations import picture_names
+    from ctl_keras.data.download import PINTEREST, describe
+    from ctl_keras.data.download import download as fetch
+
+    counts = fetch(picture_names(annotations), out, template or PINTEREST, concurrency, rate)
+    _show(counts, as_json, describe(counts, out))
+
+
+@app.command(cls=Command)
 def prepare(
-    annotations: Annotated[Path, typer.Option(help="Shop-The-Look JSON lines.")],
-    categories: Annotated[Path, typer.Option(help="JSON object, product -> category path.")],
+    annotations: Annotated[Path, typer.Option(help="Shop-The-Look JSON lines; a table (.csv, .parquet); outfits (.tsv).")],
     images: Annotated[Path, typer.Option(help="Folder of pictures.")],
     out: Annotated[Path, typer.Option(help="Folder to make.")],
+    categories: Annotated[Path | None, typer.Option(help="For JSON lines: JSON object, product -> category path.")] = None,
     fractions: Annotated[str, typer.Option(help="Shares of the scenes: train,validation,test.")] = "0.8,0.1,0.1",
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     min_strip: Annotated[float, typer.Option(help="Least share of the scene that is left beside the product.")] = 0.2,
+    split_by: Annotated[str, typer.Option(help="scene, scene-product, or a column with train, validation or test.")] = "scene",
+    questions: Annotated[Path | None, typer.Option(help="Fill-in-the-blank questions of outfits, for evaluate.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that read pictures; all processors by default.")] = None,
+    beam: Annotated[
+        str | None, typer.Option(help="Read pictures with Apache Beam and these pipeline options; needs ctl-keras[beam].")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Crop, check and split pairs, and write records with a manifest; rejects go to rejected.jsonl."""
-    from ctl_keras.data.records import describe, parse_fractions
-    from ctl_keras.data.records import prepare as write
+    """Crop, check and split pairs, and write records with a manifest; rejects go to rejected.jsonl. A killed run goes on."""
+    from ctl_keras.data.prepare import describe, parse_fractions
+    from ctl_keras.data.prepare import prepare as write
 
-    manifest = write(annotations, categories, images, out, parse_fractions(fractions), seed, min_strip)
+    run = None
+    if beam is not None:
+        from ctl_keras.data.beam_shards import run_with_beam
+
+        run = run_with_beam(shlex.split(beam))
+    shares, count = parse_fractions(fractions), os.cpu_count() or 1
+    processes = count if workers is None else workers
+    manifest = write(annotations, categories, images, out, shares, seed, min_strip, split_by, questions, processes, run)
     _show({"out": str(out), **manifest}, as_json, f"{out}: {describe(manifest)}")
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
+def inspect(
+    data: Annotated[Path, typer.Argument(metavar="DIR", help="Folder made by prepare.")],
+    board: Annotated[Path | None, typer.Option(help="PNG to write: samples of each split. Needs ctl-keras[pictures].")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What is in a prepared folder: counts by category and split, boxes, crops, rejects by reason, leakage."""
+    from ctl_keras.data.inspection import format_inspection
+    from ctl_keras.data.inspection import inspect as look
+    from ctl_keras.pictures.sample_board import write_sample_board
+
+    result = look(data)
+    if board is not None:
+        write_sample_board(data, board)
+    _show(result, as_json, format_inspection(result))
+
+
+@app.command(cls=Command)
 def train(
     data: Annotated[Path, typer.Option(help="Folder made by prepare.")],
     out: Annotated[Path, typer.Option(help="Run folder to make, or to go on with.")],
@@ -109,7 +145,7 @@ def train(
     _show(record, as_json, describe(record, out))
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def evaluate(
     run: Annotated[Path, typer.Option(help="Run folder.")],
     data: Annotated[Path, typer.Option(help="Folder made by prepare.")],
@@ -131,7 +167,7 @@ def evaluate(
         write_report(run, data, split, report)
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders; the first is the reference.")],
     data: Annotated[Path, typer.Option(help="Folder made by prepare.")],
@@ -146,7 +182,7 @@ def compare(
     _show(result, as_json, format_comparison(result))
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def export(
     to: Annotated[Path, typer.Option(help="saved_models/NAME, the server's base path.")],
     run: Annotated[Path | None, typer.Option(help="Run folder.")] = None,
@@ -165,7 +201,7 @@ def export(
     _show({"version": int(folder.name), "path": str(folder)}, as_json, f"{folder}")
 
 
-@app.command(name="server-files", cls=_Command)
+@app.command(name="server-files", cls=Command)
 def server_files(
     model: Annotated[Path, typer.Option(help="saved_models/NAME, the server's base path.")],
     out: Annotated[Path, typer.Option(help="Folder to make.")],
@@ -181,7 +217,7 @@ def server_files(
     typer.echo("\n".join(str(folder / file) for file in FILES))
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def score(
     model: Model,
     scene: Scene,
@@ -197,7 +233,7 @@ def score(
     _show(rows, as_json, format_scores(rows))
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def catalog(
     model: Model,
     products: Annotated[Path, typer.Option(help="CSV or Parquet: id, image, category, and any further columns.")],
@@ -219,7 +255,7 @@ def catalog(
     _show({"out": str(out), **made.manifest}, as_json, describe(made))
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def recommend(
     model: Model,
     catalog: Annotated[Path, typer.Option(help="Folder made by catalog.")],
@@ -236,7 +272,7 @@ def recommend(
     _show([row for rows in found.values() for row in rows], as_json, format_products(found, k))
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def serve(
     model: Model,
     name: Annotated[str | None, typer.Option(help="Of the model in requests; the folder's name by default.")] = None,
@@ -254,26 +290,7 @@ def serve(
 
 def main() -> None:
     """Runs the command line: exit 0 done, 1 failed, 2 wrong input."""
-    try:
-        code = app(args=sys.argv[1:] or ["--help"], prog_name="ctl-keras", standalone_mode=False)
-    except InputError as error:
-        _fail(error, 2)
-    except typer.Abort:
-        code = INTERRUPTED
-    except Exception as error:
-        if hasattr(error, "format_message"):  # an option that does not exist, a missing or wrong value
-            _fail(f"{error.format_message()} `ctl-keras --help` lists the commands, `ctl-keras VERB --help` the options.", 2)
-        if os.environ.get("CTL_DEBUG"):
-            raise
-        _fail(f"{type(error).__name__}: {error} (CTL_DEBUG=1 shows where)", 1)
-    if code == INTERRUPTED:
-        _fail("Interrupted. A training goes on with `ctl-keras train --resume`, a catalog when it is started again.", 1)
-    sys.exit(code or 0)
-
-
-def _fail(message: object, code: int) -> None:
-    typer.echo(f"ctl-keras: {' '.join(str(message).split())}", err=True)
-    sys.exit(code)
+    run_app(app)
 
 
 if __name__ == "__main__":

@@ -86,6 +86,53 @@ def new_folder(path: str | Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def resumed_folder(path: str | Path) -> Iterator[Path]:
+    """As `new_folder`, but what a failed or killed block has written is there when it is tried again.
+
+    The block fills `.tmp-<name>` beside it, and must know what it finds there. Only wrong input removes it.
+
+    Args:
+        path: the folder to make.
+
+    Yields:
+        The temporary folder to write to.
+
+    Raises:
+        InputError: `path` exists, or another process is writing it.
+    """
+    path = Path(path)
+    require_new(path)
+    temporary = path.with_name(f".tmp-{path.name}")
+    temporary.mkdir(parents=True, exist_ok=True)
+    with _only_one(temporary, path):
+        try:
+            yield temporary
+        except InputError:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        require_new(path)
+        os.rename(temporary, path)
+
+
+@contextlib.contextmanager
+def _only_one(folder: Path, path: Path) -> Iterator[None]:
+    """Holds a lock that ends with the process."""
+    if os.name == "nt":
+        yield
+        return
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise InputError(f"Another process is writing {path}. Wait for it, or name another place.") from None
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
 def new_generation(folder: str | Path) -> Iterator[Path]:
     """The next content of a folder that readers may have open: `folder/<n>/`, which is there whole or not at all.
 

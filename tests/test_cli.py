@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-INTERRUPTED = "ctl-keras: Interrupted. A training goes on with `ctl-keras train --resume`, a catalog when it is started again."
+from ctl_keras import commands
+
+INTERRUPTED = f"ctl-keras: Interrupted. {commands._GO_ON}"
 COMMAND = Path(sys.executable).with_name("ctl-keras")
 
 
@@ -47,7 +49,7 @@ def test_the_main_job(tmp_path, here):
     assert "100 pairs of 5 categories" in said
     assert "train: 60 pairs, 12 scenes" in said
 
-    small = ["weights=none", "global_tap=conv3_block1_out", "local_tap=conv2_block2_out", "dim=16", "hidden=32"]
+    small = ["weights=none", "global_tap=conv2_block2_out", "local_tap=conv2_block1_2_relu", "dim=16", "hidden=32"]
     settings = [part for name in small for part in ("--set", f"model.{name}")]
     quick = ["--set", "data.image_size=32", "--set", "training.epochs=1"]
     done = cli("train", "--data", records, "--out", run, *settings, *quick, "--json")
@@ -59,12 +61,11 @@ def test_the_main_job(tmp_path, here):
     printed = here("evaluate", "--run", run, "--data", records, "--split", "validation", "--json", "-").out
     assert json.loads(printed)["split"] == "validation"
 
-    assert cli("export", "--run", run, "--to", saved).stdout.strip() == str(saved / "1")
-    assert json.loads(here("export", "--run", run, "--to", saved, "--json").out)["version"] == 2
+    assert here("export", "--run", run, "--to", saved).out.strip() == str(saved / "1")
 
     pictures = sorted((data / "images").iterdir())[:3]
     asked = ["--model", saved, "--scene", pictures[0], "--category", "Shoes"]
-    rows = json.loads(cli("score", *asked, "--product", pictures[1], pictures[2], "--json").stdout)
+    rows = json.loads(here("score", *asked, "--product", pictures[1], pictures[2], "--json").out)
     assert {row["product"] for row in rows} == {str(path) for path in pictures[1:]}
     assert "compatibility" in here("score", *asked, "--product", pictures[1], "--product", pictures[2]).out
     said = here("catalog", "--model", saved, "--products", records / "products.csv", "--out", tmp_path / "catalog").out
@@ -73,7 +74,8 @@ def test_the_main_job(tmp_path, here):
     found = json.loads(cli("recommend", *asked, "--category", "Hats", "-k", 2, "--where", "id != 'x'", "--json").stdout)
     assert [row["category"].rsplit("|", 1)[-1] for row in found] == ["Shoes", "Shoes", "Hats", "Hats"]
     again = json.loads(here("export", "--model", saved, "--to", saved, "--catalog", tmp_path / "catalog", "--json").out)
-    assert json.loads((Path(again["path"]) / "manifest.json").read_text())["catalog"]["count"] == 64
+    assert (again["version"], again["path"]) == (2, str(saved / "2"))
+    assert json.loads((saved / "2" / "manifest.json").read_text())["catalog"]["count"] == 64
 
     assert "already exists" in here("train", "--data", records, "--out", run, code=2).err
     assert "does not know the category 'Socks'" in error("score", *asked[:4], "--category", "Socks", "--product", pictures[1])

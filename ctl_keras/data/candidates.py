@@ -18,7 +18,7 @@ def candidate_lists(pairs: Pairs) -> dict[str, list[str]]:
     """
     ids = pairs.images.ids
     named = zip(pairs.categories, pairs.category_products, strict=True)
-    return {name: sorted(str(id_) for id_ in ids[products]) for name, products in named if len(products)}
+    return {name: sorted(ids[products].tolist()) for name, products in named if len(products)}
 
 
 def candidates_hash(pairs: Pairs) -> str:

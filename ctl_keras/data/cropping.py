@@ -4,6 +4,9 @@ import numpy as np
 
 WHOLE = np.array([0, 0, 1, 1], np.float32)
 MIN_STRIP = 0.2
+NOT_NUMBERS = "not four numbers"
+OUTSIDE = "outside 0..1 (normalised left, top, right, bottom are needed)"
+INVERTED = "inverted or empty (left < right and top < bottom are needed)"
 
 
 def scene_windows(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -38,19 +41,34 @@ def scene_windows(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return windows.astype(np.float32), np.where(no_box, np.float32(1), areas[rows, best]).astype(np.float32)
 
 
-def box_problem(box: object) -> str | None:
-    """What is wrong with an annotated box, or None.
+def is_four_numbers(box: object) -> bool:
+    """Whether an annotated box is a list of four numbers; whether they make a box, `box_problems` says.
 
     Args:
-        box: anything; right is a list of four numbers left < right, top < bottom within 0..1.
+        box: anything.
     """
-    if not isinstance(box, list | tuple) or len(box) != 4:
-        return "not four numbers"
-    if not all(isinstance(value, int | float) and not isinstance(value, bool) and value == value for value in box):
-        return "not four numbers"
-    left, top, right, bottom = box
-    if min(box) < 0 or max(box) > 1:
-        return "outside 0..1 (normalised left, top, right, bottom are needed)"
-    if left >= right or top >= bottom:
-        return "inverted or empty (left < right and top < bottom are needed)"
-    return None
+    return (
+        isinstance(box, list | tuple)
+        and len(box) == 4
+        and all(isinstance(value, int | float) and not isinstance(value, bool) and value == value for value in box)
+    )
+
+
+def box_problems(boxes: np.ndarray) -> np.ndarray:
+    """What is wrong with boxes.
+
+    Args:
+        boxes: float array `[pairs, 4]`: left, top, right, bottom; a row of NaN has no box, one with some NaN a damaged one.
+
+    Returns:
+        Object array `[pairs]` of str or None: within 0..1, left < right and top < bottom are right.
+    """
+    missing = np.isnan(boxes)
+    with np.errstate(invalid="ignore"):
+        outside = (boxes.min(axis=1) < 0) | (boxes.max(axis=1) > 1)
+        inverted = (boxes[:, 0] >= boxes[:, 2]) | (boxes[:, 1] >= boxes[:, 3])
+    problems = np.full(len(boxes), None, object)
+    problems[inverted] = INVERTED
+    problems[outside] = OUTSIDE
+    problems[missing.any(axis=1) & ~missing.all(axis=1)] = NOT_NUMBERS
+    return problems

@@ -10,21 +10,23 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from ctl_keras.config import require_seed
-from ctl_keras.data.picture_files import read_image_bytes
+from ctl_keras.data.source_pictures import read_picture
+from ctl_keras.data.splits import SCENE, SCENE_PRODUCT, SPLITS, keep_products_apart, split_groups
 from ctl_keras.errors import InputError
-
-SPLITS = ("train", "validation", "test")
 
 
 class Images:
     """Pictures by row number.
 
+    Args:
+        ids: sequence of str.
+
     Attributes:
-        ids: array of str `[images]`.
+        ids: object array of str `[images]`.
     """
 
-    ids: np.ndarray
+    def __init__(self, ids: Sequence[str] | np.ndarray):
+        self.ids = np.array(ids, object)
 
     def load(self, row: int) -> bytes:
         """The file content of one picture, for `decode_image`."""
@@ -41,22 +43,24 @@ class Images:
 
 
 class ImageFolder(Images):
-    """Pictures that are files.
+    """Pictures that are files, or are cut out of files.
 
     Args:
         ids: sequence of str.
         paths: their files, in the same order.
+        boxes: float array `[images, 4]`, what of each file is the picture: left, top, right, bottom as shares. Defaults to
+            None: all of it.
     """
 
-    def __init__(self, ids: Sequence[str], paths: Sequence[Path]):
-        self.ids = np.array(ids, object)
-        self._paths = list(paths)
+    def __init__(self, ids: Sequence[str] | np.ndarray, paths: Sequence[Path], boxes: np.ndarray | None = None):
+        super().__init__(ids)
+        self._paths, self._boxes = list(paths), boxes
 
     def path(self, row: int) -> Path:
         return self._paths[row]
 
     def load(self, row: int) -> bytes:
-        return read_image_bytes(self._paths[row])
+        return read_picture(self._paths[row], None if self._boxes is None else self._boxes[row])
 
 
 class ImageRecords(Images):
@@ -72,8 +76,8 @@ class ImageRecords(Images):
         InputError: the shards do not hold one record for each id.
     """
 
-    def __init__(self, ids: Sequence[str], shards: Sequence[Path]):
-        self.ids = np.array(ids, object)
+    def __init__(self, ids: Sequence[str] | np.ndarray, shards: Sequence[Path]):
+        super().__init__(ids)
         self._places = [(shard, offset, length) for shard in shards for offset, length in _record_places(shard)]
         if len(self._places) != len(self.ids):
             raise InputError(
@@ -115,6 +119,9 @@ class Pairs:
         categories: category paths such as `"Apparel & Accessories|Shoes"`, sorted.
         images: where the pictures are read from.
         split_name: `"train"`, `"validation"`, `"test"`, or None before a split.
+        outfit: int array `[pairs]`, where scenes are items of outfits: those of one outfit stay in one split. Defaults to
+            None: those of one scene do.
+        assigned: int array `[pairs]`, the split that the data names, index into `SPLITS`. Defaults to None: none.
         rejected: what the reader left out: dicts with `line`, `scene`, `product` and `reason`.
         other_positives: int array `[others, 2]`, image rows of scenes and products that are annotated as pairs but are not
             in the table; they are no negatives either.
@@ -131,6 +138,8 @@ class Pairs:
     categories: tuple[str, ...]
     images: Images
     split_name: str | None = None
+    outfit: np.ndarray | None = None
+    assigned: np.ndarray | None = None
     rejected: tuple[dict, ...] = ()
     other_positives: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 2), int))
     candidates: tuple[np.ndarray, ...] | None = None
@@ -140,29 +149,50 @@ class Pairs:
 
     def take(self, rows: np.ndarray) -> "Pairs":
         """The table of these rows (int or bool array)."""
-        columns = ("scene", "product", "category", "window", "popularity")
+        columns = ["scene", "product", "category", "window", "popularity"]
+        columns += [name for name in ("outfit", "assigned") if getattr(self, name) is not None]
         return dataclasses.replace(self, rejected=(), candidates=None, **{name: getattr(self, name)[rows] for name in columns})
 
-    def split(self, fractions: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0) -> tuple["Pairs", "Pairs", "Pairs"]:
+    @property
+    def group(self) -> np.ndarray:
+        """What is never torn apart, int array `[pairs]`: the outfit or else the scene of each pair."""
+        return self.scene if self.outfit is None else self.outfit
+
+    def split(
+        self, fractions: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0, by: str = SCENE
+    ) -> tuple["Pairs", "Pairs", "Pairs"]:
         """Splits by scene: no scene is in two parts, so no test scene was seen in training.
 
         Args:
             fractions: shares of the scenes for train, validation and test; they add up to 1. Defaults to (0.8, 0.1, 0.1).
             seed: int. The same seed gives the same split, whatever the order of the rows. Defaults to 0.
+            by: `"scene"`; `"scene-product"`: no product is in two parts either, and pairs that stand in the way are left out
+                (`keep_products_apart`); `"column"`: as the data says (`assigned`), whatever the fractions and the seed.
+                Defaults to `"scene"`.
 
         Returns:
             The pairs of train, validation and test, each with `popularity` counted in train.
 
         Raises:
-            InputError: the fractions are not three shares that add up to 1.
+            InputError: the fractions are not three shares that add up to 1, or `by` is another.
         """
-        parts = split_scenes(self.images.ids[self.scene], fractions, seed)
-        counts = np.bincount(self.product[parts[0]], minlength=len(self.images.ids))
+        split = self.split_numbers(fractions, seed, by)
+        counts = np.bincount(self.product[split == 0], minlength=len(self.images.ids))
         counted = dataclasses.replace(self, popularity=counts[self.product])
         train, validation, test = (
-            dataclasses.replace(counted.take(rows), split_name=name) for rows, name in zip(parts, SPLITS, strict=True)
+            dataclasses.replace(counted.take(split == number), split_name=name) for number, name in enumerate(SPLITS)
         )
         return train, validation, test
+
+    def split_numbers(self, fractions: Sequence[float], seed: int, by: str) -> np.ndarray:
+        """What `split` does, as int array `[pairs]`: index into `SPLITS`, -1 for a pair that is left out."""
+        if by == "column" and self.assigned is not None:
+            return self.assigned
+        if by not in (SCENE, SCENE_PRODUCT):
+            known = [SCENE, SCENE_PRODUCT, *([] if self.assigned is None else ["column"])]
+            raise InputError(f"`by` must be one of {', '.join(known)}. Received: {by!r}")
+        split = split_groups(self.group, fractions, seed)
+        return keep_products_apart(split, self.product) if by == SCENE_PRODUCT else split
 
     @functools.cached_property
     def positives(self) -> np.ndarray:
@@ -195,31 +225,3 @@ class Pairs:
         width = np.int64(len(self.categories))
         groups, counts = np.unique((scene * width + category_of[product])[is_candidate], return_counts=True)
         return counts[np.searchsorted(groups, self.scene * width + self.category)] < available[self.category]
-
-
-def split_scenes(scenes: np.ndarray, fractions: Sequence[float], seed: int) -> list[np.ndarray]:
-    """Row numbers of train, validation and test such that equal scenes stay together.
-
-    Args:
-        scenes: array of scene ids `[pairs]`.
-        fractions: three shares of the scenes that add up to 1.
-        seed: int.
-
-    Returns:
-        Three int arrays.
-
-    Raises:
-        InputError: as said of `fractions`.
-    """
-    require_seed(seed)
-    shares = np.asarray(fractions, float)
-    if shares.shape != (3,) or not np.all(shares >= 0) or abs(shares.sum() - 1) > 1e-6:
-        raise InputError(
-            f"`fractions` must be three shares (train, validation, test) that add up to 1. Received: {tuple(fractions)}"
-        )
-    unique, of_row = np.unique(np.asarray(scenes).astype(str), return_inverse=True)
-    position = np.empty(len(unique), int)
-    position[np.random.default_rng(seed).permutation(len(unique))] = np.arange(len(unique))
-    bounds = np.round(np.cumsum(shares) * len(unique)).astype(int)
-    part = np.searchsorted(bounds, position[of_row], side="right")
-    return [np.flatnonzero(part == index) for index in range(3)]

@@ -11,6 +11,7 @@ from ctl_keras.data.candidates import candidates_hash
 from ctl_keras.data.pairs import Pairs
 from ctl_keras.data.records import read_manifest, read_records
 from ctl_keras.errors import InputError
+from ctl_keras.evaluation.questions import answer_questions
 from ctl_keras.evaluation.rankers import all_rankers
 from ctl_keras.evaluation.ranking import SceneBootstrap, rank_metrics, summarise
 from ctl_keras.evaluation.reliability import reliability
@@ -62,14 +63,18 @@ def evaluate_run(run: str | Path, data: str | Path, split: str = "test", to: str
     `evaluation/<split>.csv`; and to `to`, if given.
 
     Returns:
-        As `evaluate`, with `"data_hash"` and `"model_hash"`: the hash of the prepared data, and of the model's file.
+        As `evaluate`, with `"data_hash"` and `"model_hash"`, the hash of the prepared data and of the model's file, and with
+        `"questions"`, see `answer_questions`, if the data has some.
 
     Raises:
         InputError: as `load_run`, `read_records` and `evaluate`.
     """
     model, _ = load_run(run)
     calibration = from_dict(Calibration, read_json(Path(run) / "calibration.json", "The run's calibration"))
-    result, ranked, values = _evaluated(model, read_records(data, split), calibration=calibration)
+    pairs = read_records(data, split)
+    result, ranked, values = _evaluated(model, pairs, calibration=calibration)
+    if answered := answer_questions(model, data, pairs.images):
+        result["questions"] = answered
     result |= {"data_hash": read_manifest(data)["hash"], "model_hash": model_hash(run)}
     write_evaluation(run, result, ranked, values)
     if to is not None:

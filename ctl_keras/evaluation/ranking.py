@@ -1,6 +1,7 @@
 """The ranking protocol: for each pair, the rank of its product among the candidates of its category."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -79,20 +80,24 @@ class SceneBootstrap:
             `{"binary_accuracy": {"value", "low", "high", "n"}, "hit@1", "hit@10", "mrr"}`.
         """
         rows = np.arange(len(values)) if rows is None else rows
+        return {name: self.mean(values[rows, column], rows) for column, name in enumerate(METRICS)}
+
+    def mean(self, values: np.ndarray, rows: np.ndarray) -> dict[str, Any]:
+        """The mean of one figure.
+
+        Args:
+            values: `[rows]`.
+            rows: int array `[rows]`, the pairs that they are of.
+
+        Returns:
+            `{"value", "low", "high", "n"}`.
+        """
         scenes = self._scenes[rows]
         drawn = self._weights @ np.bincount(scenes, minlength=self._count)
-        result = {}
-        for column, name in enumerate(METRICS):
-            sums = np.bincount(scenes, weights=values[rows, column], minlength=self._count)
-            means = (self._weights @ sums)[drawn > 0] / drawn[drawn > 0]
-            low, high = np.percentile(means, [2.5, 97.5]) if len(means) else (np.nan, np.nan)
-            result[name] = {
-                "value": float(values[rows, column].mean()),
-                "low": float(low),
-                "high": float(high),
-                "n": len(rows),
-            }
-        return result
+        sums = np.bincount(scenes, weights=values, minlength=self._count)
+        means = (self._weights @ sums)[drawn > 0] / drawn[drawn > 0]
+        low, high = np.percentile(means, [2.5, 97.5]) if len(means) else (np.nan, np.nan)
+        return {"value": float(values.mean()), "low": float(low), "high": float(high), "n": len(rows)}
 
 
 def summarise(pairs: Pairs, values: np.ndarray, bootstrap: SceneBootstrap) -> dict:

@@ -19,6 +19,8 @@ def format_table(result: dict[str, Any]) -> str:
     lines += ["", *_categories(result["model"]["by_category"])]
     if "calibration" in result:
         lines += ["", f"expected calibration error: {result['calibration']['expected_calibration_error']:.3f}"]
+    if "questions" in result:
+        lines += ["", *_questions(result["questions"])]
     return "\n".join(lines)
 
 
@@ -43,6 +45,14 @@ def _categories(by_category: dict[str, dict]) -> Iterator[str]:
     for name, figures in by_category.items():
         accuracy = figures[METRICS[0]]
         yield f"{name:{width}}{accuracy['n']:>7}{_cell(accuracy, '.3f'):>{_WIDTH}}"
+
+
+def _questions(result: dict[str, Any]) -> Iterator[str]:
+    left_out = f", {result['left_out']} of unknown categories left out" if result["left_out"] else ""
+    yield f"{result['questions']} fill-in-the-blank questions, chance {result['chance']:.3f}{left_out}"
+    for name, figure in result.items():
+        if isinstance(figure, dict):
+            yield f"{name:20}{_cell(figure, '.3f'):>{_WIDTH}}"
 
 
 def _cell(figure: dict[str, float], number: str) -> str:

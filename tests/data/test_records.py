@@ -8,8 +8,8 @@ import tensorflow as tf
 from PIL import Image
 
 import ctl_keras as ctl
-from ctl_keras.data import records as records_module
-from ctl_keras.data.records import parse_fractions
+from ctl_keras.data import image_shards
+from ctl_keras.data.prepare import parse_fractions
 
 
 def prepare(drawn, out, **options):
@@ -32,14 +32,14 @@ def test_records_hold_what_was_read(drawn, drawn_pairs, records):
 def test_examples_can_be_read_without_the_package(records):
     raw = next(iter(tf.data.TFRecordDataset(str(records / "pairs-train.tfrecord")))).numpy()
     features = tf.train.Example.FromString(raw).features.feature
-    assert set(features) == {"scene", "product", "category", "window", "scene_image", "product_image"}
+    assert set(features) == {"scene", "product", "category", "window", "box", "scene_image", "product_image"}
 
 
 def test_manifest(drawn, records):
     manifest = json.loads((records / "manifest.json").read_text())
     assert manifest["pairs"] == 150
     assert sum(split["pairs"] for split in manifest["splits"].values()) == 150
-    assert manifest["settings"] == {"fractions": [0.5, 0.25, 0.25], "seed": 0, "min_strip": 0.2}
+    assert manifest["settings"] == {"fractions": [0.5, 0.25, 0.25], "seed": 0, "min_strip": 0.2, "split_by": "scene"}
     for name, file in manifest["files"].items():
         assert hashlib.sha256((records / name).read_bytes()).hexdigest() == file["sha256"]
     source = manifest["sources"]["annotations"]["sha256"]
@@ -53,7 +53,7 @@ def test_the_same_seed_gives_the_same_bytes(drawn, tmp_path):
 
 
 def test_several_shards(drawn, tmp_path, monkeypatch):
-    monkeypatch.setattr(records_module, "SHARD_BYTES", 100_000)
+    monkeypatch.setattr(image_shards, "PICTURES", 40)
     manifest = prepare(drawn, tmp_path / "out", fractions=(1, 0, 0))
     assert len(manifest["image_shards"]) > 2
     pairs = ctl.read_records(tmp_path / "out", "train")
@@ -79,17 +79,7 @@ def test_a_long_banner_is_not_made_too_flat_to_decode():
     banner = Image.new("RGB", (3000, 10), "teal")
     buffer = io.BytesIO()
     banner.save(buffer, "JPEG")
-    assert records_module._within(buffer.getvalue(), 1024) == buffer.getvalue()
-
-
-def test_nothing_stays_when_prepare_fails(drawn, tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(records_module, "_write_pairs", full)
-    with pytest.raises(OSError, match="No space left"):
-        prepare(drawn, tmp_path / "out")
-    assert list(tmp_path.iterdir()) == []
+    assert image_shards._within(buffer.getvalue(), 1024) == buffer.getvalue()
 
 
 def test_rejects_are_written(drawn, tmp_path):

@@ -60,7 +60,7 @@ def test_rejects_are_counted_and_explained(tmp_path):
     table, rejected = read(tmp_path / "p.csv", HEADER + "\n".join(lines))
     assert table["id"].to_pylist() == ["a", "h"]
     assert rejected.counts() == {
-        "the line has 2 columns, not 5": 1,
+        "the row has 2 columns, not 5": 1,
         "no id": 1,
         "no picture": 1,
         "no category": 1,

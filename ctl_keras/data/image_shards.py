@@ -1,0 +1,121 @@
+"""Pictures to TFRecord shards: what takes long in `prepare`, in pieces that processes share and a restart keeps."""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from ctl_keras.data.examples import example
+from ctl_keras.data.images import MIN_SIDE, decode_image
+from ctl_keras.data.source_pictures import as_jpeg, find_picture, try_picture
+from ctl_keras.files import json_hash, new_file, read_json, sha256, write_json
+
+PICTURES = 256  # a shard
+MAX_SIDE = 1024  # larger pictures are made smaller: every epoch decodes them again
+ITEMS = "items"
+
+
+@dataclass(frozen=True)
+class ImageShard:
+    """The pictures of one shard, before they are read.
+
+    Attributes:
+        path: the TFRecord file to write.
+        images: folder of the pictures.
+        ids: their ids.
+        names: for each the name of its file, see `find_picture`.
+        boxes: float array `[pictures, 4]`, what is cut out of each, or None for all of it. Pictures that are cut out are
+            written to the folder `items`, too, so that there is a file that a catalog can name.
+    """
+
+    path: Path
+    images: Path
+    ids: list[str]
+    names: list[str]
+    boxes: np.ndarray | None
+
+    @property
+    def report(self) -> Path:
+        """The JSON file that `write_shard` ends with."""
+        return self.path.with_name(f".{self.path.name}.json")
+
+
+# how shards are written: `run_in_processes`, or Beam
+RunShards = Callable[[Callable[[ImageShard], int], Iterable[ImageShard]], Iterator[int]]
+
+
+def write_shard(shard: ImageShard) -> int:
+    """Writes the pictures that can be used, as `{id, image}`, in order, and what became of each in the shard's report.
+
+    A shard whose report says that it was made of the same files is kept.
+
+    Returns:
+        Number of pictures.
+    """
+    paths = [find_picture(shard.images, name) for name in shard.names]
+    key = _key(shard, paths)
+    if _is_done(shard, key):
+        return len(shard.ids)
+    pictures = []
+    with new_file(shard.path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
+        for number, (id_, path) in enumerate(zip(shard.ids, paths, strict=True)):
+            data, problem = try_picture(path, None if shard.boxes is None else shard.boxes[number])
+            pictures.append({"problem": problem, "digest": hashlib.sha256(data).hexdigest()[:15]})
+            if problem is not None:
+                continue
+            data = _within(data, MAX_SIDE)
+            writer.write(example(id=id_, image=data))
+            if shard.boxes is not None:
+                with new_file(item_file(shard.path.parent, id_)) as item:
+                    item.write_bytes(data)
+    file = {"bytes": shard.path.stat().st_size, "sha256": sha256(shard.path)}
+    write_json(shard.report, {"key": key, "file": file, "pictures": pictures})
+    return len(shard.ids)
+
+
+def read_report(shard: ImageShard) -> dict[str, Any]:
+    """What `write_shard` reported: `file`, its bytes and hash, and for each id `problem` and `digest`."""
+    return read_json(shard.report, "The report of a shard")
+
+
+def item_file(folder: Path, id_: str) -> Path:
+    """Where a picture that is cut out is written."""
+    return folder / ITEMS / f"{id_}.jpg"
+
+
+def _key(shard: ImageShard, paths: list[Path | None]) -> str:
+    files = []
+    for path in paths:
+        stat = None if path is None else path.stat()
+        files.append(None if stat is None else [str(path), stat.st_size, stat.st_mtime_ns])
+    boxes = None if shard.boxes is None else shard.boxes.tolist()
+    return json_hash([MAX_SIDE, shard.ids, boxes, files])
+
+
+def _is_done(shard: ImageShard, key: str) -> bool:
+    try:
+        report = json.loads(shard.report.read_bytes())
+        return report["key"] == key and report["file"]["bytes"] == shard.path.stat().st_size
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _within(data: bytes, side: int) -> bytes:
+    """The picture itself, or a JPEG of it with its longer side reduced to `side` pixels."""
+    try:
+        with Image.open(io.BytesIO(data)) as picture:  # reads no more than the header
+            size = picture.size
+    except (OSError, ValueError, SyntaxError):  # TensorFlow takes a few that Pillow does not
+        return data
+    if max(size) <= side or min(size) * side < MIN_SIDE * max(size):
+        return data
+    pixels = Image.fromarray(decode_image(tf.constant(data)).numpy())
+    pixels.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return as_jpeg(pixels)

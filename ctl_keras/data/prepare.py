@@ -1,0 +1,242 @@
+"""From annotations and pictures to prepared data: read, check, crop, split, write. See records.py for what is written."""
+
+import csv
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+
+from ctl_keras.data import image_shards
+from ctl_keras.data.annotations import read_annotations
+from ctl_keras.data.assembling import drop_without_pictures, picture_ids, to_pairs
+from ctl_keras.data.candidates import candidate_lists
+from ctl_keras.data.cleaning import boxes, clean
+from ctl_keras.data.cropping import MIN_STRIP
+from ctl_keras.data.examples import example
+from ctl_keras.data.image_shards import ITEMS, ImageShard, RunShards, item_file, read_report, write_shard
+from ctl_keras.data.outfits import Questions, read_questions
+from ctl_keras.data.pair_table import PairTable, in_words, reasons, reject_rows
+from ctl_keras.data.pairs import Images, Pairs
+from ctl_keras.data.readers import cut_outs
+from ctl_keras.data.records import FORMAT
+from ctl_keras.data.source_pictures import find_picture, require_image_folder
+from ctl_keras.data.splits import SCENE, SCENE_PRODUCT, leakage
+from ctl_keras.errors import InputError
+from ctl_keras.files import json_hash, resumed_folder, sha256, write_json
+from ctl_keras.processes import run_in_processes
+from ctl_keras.progress import track
+
+
+def prepare(
+    annotations: str | Path,
+    categories: str | Path | None,
+    images: str | Path,
+    out: str | Path,
+    fractions: Sequence[float] = (0.8, 0.1, 0.1),
+    seed: int = 0,
+    min_strip: float = MIN_STRIP,
+    split_by: str = SCENE,
+    questions: str | Path | None = None,
+    workers: int = 1,
+    run: RunShards | None = None,
+) -> dict[str, Any]:
+    """Reads annotations, crops, checks, splits and writes records.
+
+    A killed run goes on where it stopped when it is started again; whatever the number of workers, the same input and seed
+    give the same files. Pictures are never held in memory, only the columns of the table of pairs.
+
+    Args:
+        annotations: see `read_annotations`: Shop-The-Look JSON lines, a table (CSV, Parquet), or outfits (TSV).
+        categories: the category file of Shop-The-Look; None for the others.
+        images, min_strip: see `read_shop_the_look`.
+        out: folder to make. It appears only when everything in it is complete.
+        fractions, seed: see `Pairs.split`.
+        split_by: `"scene"` (or the outfit), `"scene-product"`, see `Pairs.split`, or the name of a column of the annotations
+            that holds train, validation or test. Defaults to `"scene"`.
+        questions: fill-in-the-blank questions for `evaluate`, see `read_questions`. Defaults to None.
+        workers: int. Processes that read pictures. Defaults to 1: this one. A script that asks for more must start its work
+            below `if __name__ == "__main__":`, because they import it.
+        run: how the pictures' shards are written, such as `run_with_beam()`. Defaults to `workers` processes.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        InputError: wrong input, no usable pair, or `out` exists.
+    """
+    by = split_by if split_by in (SCENE, SCENE_PRODUCT) else "column"
+    run = run or functools.partial(run_in_processes, workers=workers)
+    with resumed_folder(out) as folder:
+        table = clean(read_annotations(annotations, categories, split_by if by == "column" else None), min_strip)
+        source = require_image_folder(images)
+        asked = None if questions is None else read_questions(questions)
+        shards = _plan(table, asked, source, folder)
+        for _ in track(run(write_shard, shards), "Writing pictures", total=len(shards)):
+            pass
+        ids, digests, problems = _pictures(shards)
+        drop_without_pictures(table, problems)
+        pairs = to_pairs(table, Images(ids), annotations)
+        split = pairs.split_numbers(fractions, seed, by)
+        parts = pairs.split(fractions, seed, by)
+        for number, part in enumerate(parts):
+            _write_pairs(folder / f"pairs-{part.split_name}.tfrecord", part, boxes(table.rows)[split == number])
+        write_json(folder / "candidates.json", {part.split_name: candidate_lists(part) for part in parts})
+        if asked is not None:
+            write_json(folder / "questions.json", _usable_questions(asked, problems))
+        rejected = table.rejected
+        with open(folder / "rejected.jsonl", "w", encoding="utf-8") as file:
+            for batch in rejected.to_batches(10_000):
+                file.writelines(json.dumps(row) + "\n" for row in reject_rows(pa.Table.from_batches([batch])))
+        _write_products(folder, pairs, source)
+        reports = {shard.path.name: read_report(shard)["file"] for shard in shards}
+        tables = sorted([*folder.glob("pairs-*.tfrecord"), folder / "candidates.json", *folder.glob("questions.json")])
+        sources = {"annotations": annotations, "categories": categories, "questions": questions}
+        manifest = {
+            "format": FORMAT,
+            "settings": {"fractions": list(fractions), "seed": seed, "min_strip": min_strip, "split_by": split_by},
+            "read": table.read,
+            "pairs": len(pairs),
+            "rejected": rejected.num_rows,
+            "rejected_because": reasons(rejected),
+            "lost_in_split": int((split < 0).sum()),
+            "categories": list(pairs.categories),
+            "splits": {part.split_name: _counts(part) for part in parts},
+            "leakage": leakage(
+                split,
+                {"scene": pairs.scene, "product": pairs.product, "scene's file": digests[pairs.scene]}
+                | ({} if pairs.outfit is None else {"outfit": pairs.outfit}),
+            ),
+            "images": [str(id_) for id_ in ids],
+            "image_shards": [shard.path.name for shard in shards],
+            # annotated pairs that are not in the records: rows of scene and product pictures
+            "other_positives": pairs.other_positives.tolist(),
+            "sources": {
+                name: {"path": str(path), "sha256": sha256(path)} for name, path in sources.items() if path is not None
+            },
+            "files": reports | {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in tables},
+        }
+        manifest["hash"] = json_hash(manifest["files"])
+        write_json(folder / "manifest.json", manifest)
+        for shard in shards:
+            shard.report.unlink()
+    return manifest
+
+
+def _plan(table: PairTable, questions: Questions | None, images: Path, folder: Path) -> list[ImageShard]:
+    """Which picture comes into which shard; what another plan left in the folder is removed."""
+    ids, pictures = picture_ids(table.rows), table.pictures
+    if questions is not None:
+        if pictures is None:
+            raise InputError("Fill-in-the-blank questions are about outfits: give a table of outfits (.tsv) with them.")
+        ids = picture_ids(table.rows, questions.pictures.select(["id", "id"]).rename_columns(["scene", "product"]))
+        pictures = pa.concat_tables([pictures, questions.pictures])
+    names, cuts = cut_outs(pictures, ids)
+    count = max(-(-len(ids) // image_shards.PICTURES), 1)
+    shards = []
+    for number in range(count):
+        part = slice(number * image_shards.PICTURES, (number + 1) * image_shards.PICTURES)
+        path = folder / f"images-{number:05d}-of-{count:05d}.tfrecord"
+        shards.append(
+            ImageShard(path, images.resolve(), ids[part].to_pylist(), names[part], None if cuts is None else cuts[part])
+        )
+    expected = {path for shard in shards for path in (shard.path, shard.report)}
+    for path in folder.iterdir():
+        if path.is_file() and path not in expected:
+            path.unlink()
+    if cuts is not None:
+        (folder / ITEMS).mkdir(exist_ok=True)
+    return shards
+
+
+def _pictures(shards: list[ImageShard]) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
+    """The ids of the pictures in the shards and their files' digests, int64, `[images]`, and why others are not there."""
+    ids: list[str] = []
+    digests: list[int] = []
+    problems: dict[str, str] = {}
+    for shard in shards:
+        for id_, picture in zip(shard.ids, read_report(shard)["pictures"], strict=True):
+            if picture["problem"] is None:
+                ids.append(id_)
+                digests.append(int(picture["digest"], 16))
+            else:
+                problems[id_] = picture["problem"]
+    return np.array(ids, object), np.array(digests, np.int64), problems
+
+
+def _usable_questions(questions: Questions, problems: dict[str, str]) -> dict[str, Any]:
+    kept, rejected = [], dict(questions.rejected)
+    for items, answers, category in zip(questions.items, questions.answers, questions.categories, strict=True):
+        problem = next((problems[id_] for id_ in (*items, *answers) if id_ in problems), None)
+        if problem is None:
+            kept.append({"items": items, "answers": answers, "category": category})
+        else:
+            rejected[problem] = rejected.get(problem, 0) + 1
+    return {"questions": kept, "rejected_because": rejected}
+
+
+def _counts(part: Pairs) -> dict[str, Any]:
+    by_category = np.bincount(part.category, minlength=len(part.categories))
+    return {
+        "pairs": len(part),
+        "scenes": len(np.unique(part.scene)),
+        "products": len(np.unique(part.product)),
+        "pairs_without_negative": int((~part.has_negative()).sum()) if len(part) else 0,
+        "by_category": dict(zip(part.categories, by_category.tolist(), strict=True)),
+    }
+
+
+def _write_pairs(path: Path, part: Pairs, box: np.ndarray) -> None:
+    ids = part.images.ids
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for row in range(len(part)):
+            scene, product = int(part.scene[row]), int(part.product[row])
+            features = {"scene": ids[scene], "product": ids[product], "scene_image": scene, "product_image": product}
+            features |= {"category": part.categories[part.category[row]], "window": part.window[row], "box": box[row]}
+            features |= {} if part.outfit is None else {"outfit": int(part.outfit[row])}
+            writer.write(example(**features))
+
+
+def _write_products(folder: Path, pairs: Pairs, images: Path) -> None:
+    rows = np.unique(pairs.product, return_index=True)[1]
+    with open(folder / "products.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["id", "image", "category"])
+        for row in rows:
+            id_, category = pairs.images.ids[pairs.product[row]], pairs.categories[pairs.category[row]]
+            path = find_picture(images.resolve(), id_)
+            writer.writerow([id_, path or item_file(Path(), id_), category])  # the records' own are relative to the table
+
+
+def parse_fractions(text: str) -> tuple[float, ...]:
+    """`"0.8,0.1,0.1"` as numbers.
+
+    Raises:
+        InputError: something else.
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"`fractions` must be three numbers such as 0.8,0.1,0.1. Received: {text!r}") from None
+
+
+def describe(manifest: dict[str, Any]) -> str:
+    """What was prepared, in a few lines for people."""
+    lines = [f"{manifest['pairs']} pairs of {len(manifest['categories'])} categories"]
+    if manifest["rejected"]:
+        lines.append(f"  {manifest['rejected']} left out: {in_words(manifest['rejected_because'])}")
+    if manifest["lost_in_split"]:
+        lines.append(f"  {manifest['lost_in_split']} left out so that no product is in two splits")
+    for name, counts in manifest["splits"].items():
+        line = f"  {name}: {counts['pairs']} pairs, {counts['scenes']} scenes, {counts['products']} products"
+        alone = counts["pairs_without_negative"]
+        lines.append(line + (f"; {alone} pairs have no negative in their category" if alone else ""))
+    for name, shares in manifest["leakage"].items():
+        if manifest["splits"][name]["pairs"]:
+            known = ", ".join(f"{what} {share:.1%}" for what, share in shares.items())
+            lines.append(f"  pairs of {name} known from train: {known}")
+    return "\n".join(lines)
