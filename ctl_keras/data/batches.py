@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from ctl_keras.data.images import augmented, cut_window, decode_image, resize_image
+from ctl_keras.data.images import augmented, decode_image, resize_image
 from ctl_keras.data.pairs import Images
 
 
@@ -31,12 +31,15 @@ def image_batches(
         Batches float32 `[batch, image_size, image_size, 3]`, RGB 0..255, in the order of `rows`.
     """
 
-    def load(row: tf.Tensor, window: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
-        image = decode_image(images.read(row))
-        image = image if windows is None else cut_window(image, window)
+    def read(rows: tf.Tensor, *given: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        return images.read(rows), *given
+
+    def load(file: tf.Tensor, window: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+        image = decode_image(file, None if windows is None else window)
         return resize_image(image, image_size) if crop_seed is None else augmented(image, image_size, seeds)
 
     kept = np.zeros((len(rows), 4), np.float32) if windows is None else windows
     seeds = np.random.default_rng(crop_seed).integers(2**31, size=(len(rows), 2))
     dataset = tf.data.Dataset.from_tensor_slices((np.asarray(rows, np.int64), kept, seeds))
-    return dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    parallel = tf.data.AUTOTUNE
+    return dataset.batch(batch_size).map(read, parallel).unbatch().map(load, parallel).batch(batch_size).prefetch(parallel)

@@ -5,22 +5,25 @@ import tensorflow as tf
 from ctl_keras.data.picture_files import MAX_PIXELS
 
 MIN_SIDE = 8
-CROP_FROM = 256 / 224  # the usual ImageNet augmentation: resize to 256, crop 224 (method notes)
+_BLOCK = 32  # pixels: a JPEG's largest unit is 32 wide or high
+_CROP_FROM = 256 / 224  # the usual ImageNet augmentation: resize to 256, crop 224 (method notes)
 
 _JPEG, _PNG, _GIF, _BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM"
 
 
-def decode_image(data: tf.Tensor) -> tf.Tensor:
-    """Decodes one picture with stock TensorFlow ops.
+def decode_image(data: tf.Tensor, window: tf.Tensor | None = None) -> tf.Tensor:
+    """Decodes one picture, or a part of it, with stock TensorFlow ops.
 
     JPEG (also grey and CMYK) with the accurate DCT, PNG (grey, palette, 16 bits; transparency is laid on white), the first
     frame of a GIF, and BMP.
 
     Args:
         data: scalar string tensor, the file's bytes.
+        window: float32 `[4]`: the part to return, left, top, right, bottom as shares of the picture; no pixel that is partly
+            outside of it is kept. Of a JPEG little else is decoded. Defaults to None: all of it.
 
     Returns:
-        uint8 tensor `[height, width, 3]`, RGB.
+        uint8 tensor `[height, width, 3]`, RGB, at least one pixel each way.
 
     Raises:
         tf.errors.InvalidArgumentError: not such a picture, cut off, larger than `MAX_PIXELS` or with a side below
@@ -38,16 +41,41 @@ def decode_image(data: tf.Tensor) -> tf.Tensor:
     ]
     with tf.control_dependencies([check for check in checks if check is not None]):
         data = tf.identity(data)
-    image = tf.cond(
-        is_jpeg,
-        lambda: tf.image.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),
-        lambda: tf.cond(
+
+    def other() -> tf.Tensor:
+        image = tf.cond(
             is_png,
             lambda: _on_white(tf.image.decode_png(data, channels=4), _png_filler(data)),
             lambda: tf.image.decode_image(data, channels=3, expand_animations=False),
-        ),
-    )
+        )
+        return image if window is None else _cut(image, *_pixels(shape, window))
+
+    image = tf.cond(is_jpeg, lambda: _decode_jpeg(data, shape, window), other)
     return tf.ensure_shape(image, [None, None, 3])
+
+
+def _decode_jpeg(data: tf.Tensor, shape: tf.Tensor, window: tf.Tensor | None) -> tf.Tensor:
+    if window is None:
+        return tf.image.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+    start, stop = _pixels(shape, window)
+    # a block more on each side: at the edges of what it decodes, libjpeg smooths colours in another way
+    first, last = tf.maximum(start - _BLOCK, 0), tf.minimum(stop + _BLOCK, shape)
+    around = tf.concat([first, last - first], axis=0)
+    image = tf.image.decode_and_crop_jpeg(data, around, channels=3, dct_method="INTEGER_ACCURATE")
+    return _cut(image, start - first, stop - first)
+
+
+def _pixels(shape: tf.Tensor, window: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """First (row, column) of a window, and the one after its last, int32 `[2]` each."""
+    size = tf.cast(shape, tf.float32)
+    start = tf.cast(tf.math.ceil(tf.stack([window[1], window[0]]) * size - 1e-3), tf.int32)
+    stop = tf.cast(tf.math.floor(tf.stack([window[3], window[2]]) * size + 1e-3), tf.int32)
+    start = tf.minimum(start, shape - 1)
+    return start, tf.maximum(stop, start + 1)
+
+
+def _cut(image: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+    return image[start[0] : stop[0], start[1] : stop[1]]
 
 
 def _starts_with(data: tf.Tensor, header: bytes) -> tf.Tensor:
@@ -86,24 +114,6 @@ def _on_white(image: tf.Tensor, filler: tf.Tensor) -> tf.Tensor:
     return tf.cast((colour * alpha + 255 * (255 - alpha) + 127) // 255, tf.uint8)
 
 
-def cut_window(image: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
-    """Cuts a window out of a picture; no pixel that is partly outside of it is kept.
-
-    Args:
-        image: `[height, width, 3]`.
-        window: float32 `[4]`: left, top, right, bottom as shares of the image.
-
-    Returns:
-        `[window height, window width, 3]`, at least one pixel each way.
-    """
-    size = tf.cast(tf.shape(image)[:2], tf.float32)
-    start = tf.cast(tf.math.ceil(tf.stack([window[1], window[0]]) * size - 1e-3), tf.int32)
-    stop = tf.cast(tf.math.floor(tf.stack([window[3], window[2]]) * size + 1e-3), tf.int32)
-    start = tf.minimum(start, tf.cast(size, tf.int32) - 1)
-    stop = tf.maximum(stop, start + 1)
-    return image[start[0] : stop[0], start[1] : stop[1]]
-
-
 def resize_image(image: tf.Tensor, size: int) -> tf.Tensor:
     """Resizes to a square, without keeping the aspect ratio, bilinear with antialiasing.
 
@@ -118,8 +128,14 @@ def resize_image(image: tf.Tensor, size: int) -> tf.Tensor:
     return tf.ensure_shape(tf.clip_by_value(image, 0.0, 255.0), [size, size, 3])
 
 
+def side_before_crop(size: int) -> int:
+    """Pixels to which a picture is resized before `size` of them are cropped at random."""
+    return round(size * _CROP_FROM)
+
+
 def augmented(image: tf.Tensor, size: int, seeds: tf.Tensor) -> tf.Tensor:
-    """A random crop, mirrored at random.
+    """A random crop, mirrored at random: what `random_crop` makes of `resize_image(image, side_before_crop(size))`, but
+    without resizing what is cropped away.
 
     Args:
         image: uint8 `[height, width, 3]`.
@@ -129,9 +145,46 @@ def augmented(image: tf.Tensor, size: int, seeds: tf.Tensor) -> tf.Tensor:
     Returns:
         float32 `[size, size, 3]`, RGB 0..255.
     """
-    image = resize_image(image, round(size * CROP_FROM))
-    image = tf.image.stateless_random_crop(image, [size, size, 3], seeds)
-    return tf.image.stateless_random_flip_left_right(image, seeds[::-1])
+    whole = side_before_crop(size)
+    shape = tf.cast(tf.shape(image)[:2], tf.float32)
+    offset, scale = _crop_offset(whole, size, seeds), whole / shape
+    # rows and columns of the picture that the crop is computed from: those below it, and the filter's support beside them
+    support = tf.math.ceil(tf.maximum(1 / scale, 1)) + 1
+    first = tf.cast(tf.maximum(tf.floor(offset / scale) - support, 0), tf.int32)
+    last = tf.cast(tf.minimum(tf.math.ceil((offset + size) / scale) + support, shape), tf.int32)
+    crop = tf.raw_ops.ScaleAndTranslate(  # what tf.image.resize(antialias=True) calls
+        images=tf.cast(_cut(image, first, last), tf.float32)[None],
+        size=[size, size],
+        scale=scale,
+        translation=tf.cast(first, tf.float32) * scale - offset,
+        kernel_type="triangle",
+        antialias=True,
+    )[0]
+    return _mirrored(tf.clip_by_value(crop, 0.0, 255.0), size, seeds)
+
+
+def random_crop(image: tf.Tensor, size: int, seeds: tf.Tensor) -> tf.Tensor:
+    """A random crop of a picture that is resized already, mirrored at random: the same as `augmented` of the same seeds.
+
+    Args:
+        image: `[side, side, 3]` with `side = side_before_crop(size)`, any number type.
+        size: int, pixels.
+        seeds: int64 `[2]`.
+
+    Returns:
+        float32 `[size, size, 3]`.
+    """
+    start = tf.cast(_crop_offset(side_before_crop(size), size, seeds), tf.int32)
+    return _mirrored(tf.cast(_cut(image, start, start + size), tf.float32), size, seeds)
+
+
+def _crop_offset(whole: int, size: int, seeds: tf.Tensor) -> tf.Tensor:
+    """First row and column of the crop, whole numbers, float32 `[2]`."""
+    return tf.cast(tf.random.stateless_uniform([2], seeds, 0, whole - size + 1, tf.int32), tf.float32)
+
+
+def _mirrored(image: tf.Tensor, size: int, seeds: tf.Tensor) -> tf.Tensor:
+    return tf.ensure_shape(tf.image.stateless_random_flip_left_right(image, seeds[::-1]), [size, size, 3])
 
 
 def picture_problem(data: bytes) -> str | None:

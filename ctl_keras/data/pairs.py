@@ -2,8 +2,9 @@
 
 import dataclasses
 import functools
+import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,10 +37,17 @@ class Images:
         """The file of one picture, where it has one of its own."""
         raise NotImplementedError
 
-    def read(self, row: tf.Tensor) -> tf.Tensor:
-        """`load` inside a tf.data pipeline: scalar integer tensor -> scalar string tensor."""
-        data = tf.numpy_function(lambda value: np.array(self.load(int(value)), object), [row], tf.string, stateful=False)
-        return tf.ensure_shape(data, [])
+    def read(self, rows: tf.Tensor) -> tf.Tensor:
+        """`load` inside a tf.data pipeline: integer tensor `[n]` -> string tensor `[n]`."""
+        return self._in_python(self.load, rows)
+
+    @staticmethod
+    def _in_python(load: Callable[[int], bytes], rows: tf.Tensor) -> tf.Tensor:
+        # one call for many: each has to wait for Python's lock
+        def load_all(rows: np.ndarray) -> np.ndarray:
+            return np.array([*map(load, rows), None], object)[:-1]  # objects, even if there is none
+
+        return tf.ensure_shape(tf.numpy_function(load_all, [rows], tf.string, stateful=False), [None])
 
 
 class ImageFolder(Images):
@@ -78,21 +86,33 @@ class ImageRecords(Images):
 
     def __init__(self, ids: Sequence[str] | np.ndarray, shards: Sequence[Path]):
         super().__init__(ids)
-        self._places = [(shard, offset, length) for shard in shards for offset, length in _record_places(shard)]
+        self._shards = [str(shard) for shard in shards]
+        places = [_record_places(shard) for shard in shards]
+        self._shard = np.repeat(np.arange(len(places)), [len(each) for each in places])
+        self._places = np.concatenate([np.zeros((0, 2), np.int64), *places])
         if len(self._places) != len(self.ids):
             raise InputError(
                 f"The image records hold {len(self._places)} pictures where {len(self.ids)} are listed. Run `prepare` again."
             )
 
     def load(self, row: int) -> bytes:
-        shard, offset, length = self._places[row]
-        with open(shard, "rb") as file:
-            file.seek(offset)
-            example = tf.train.Example.FromString(file.read(length))
-        return example.features.feature["image"].bytes_list.value[0]
+        return tf.train.Example.FromString(self._record(row)).features.feature["image"].bytes_list.value[0]
+
+    def read(self, rows: tf.Tensor) -> tf.Tensor:
+        features = {"image": tf.io.FixedLenFeature([], tf.string)}
+        return tf.io.parse_example(self._in_python(self._record, rows), features)["image"]
+
+    def _record(self, row: int) -> bytes:
+        offset, length = self._places[row]
+        file = os.open(self._shards[self._shard[row]], os.O_RDONLY)
+        try:
+            return os.pread(file, length, offset)
+        finally:
+            os.close(file)
 
 
-def _record_places(shard: Path) -> list[tuple[int, int]]:
+def _record_places(shard: Path) -> np.ndarray:
+    """Offset and length of each record, int64 `[records, 2]`."""
     places, size = [], shard.stat().st_size
     with open(shard, "rb") as file:
         position = 0
@@ -102,7 +122,7 @@ def _record_places(shard: Path) -> list[tuple[int, int]]:
             (length,) = struct.unpack("<Q", file.read(8))
             places.append((position + 12, length))
             position += 12 + length + 4
-    return places
+    return np.array(places, np.int64).reshape(-1, 2)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from ctl_keras.data.images import cut_window, decode_image, picture_problem
+from ctl_keras.data.images import decode_image, picture_problem
 from ctl_keras.data.picture_files import SUFFIXES, read_image_bytes
 from ctl_keras.errors import InputError
 
@@ -61,7 +61,7 @@ def read_picture(path: Path, box: np.ndarray | None = None) -> bytes:
     data = read_image_bytes(path)
     if box is None:
         return data
-    pixels = cut_window(decode_image(tf.constant(data)), tf.constant(box, tf.float32)).numpy()
+    pixels = decode_image(tf.constant(data), tf.constant(box, tf.float32)).numpy()
     return as_jpeg(Image.fromarray(pixels))
 
 

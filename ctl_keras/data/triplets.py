@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from ctl_keras.data.cached_pictures import CachedPictures
 from ctl_keras.data.pairs import Pairs
 from ctl_keras.data.sampling import GroupSampler, TripletSampler
 from ctl_keras.data.stream import PictureSource, Source, stream
@@ -36,7 +37,8 @@ def triplets(
         first_step: int. With it the dataset runs on for ever, beginning with that batch of the whole training, and batch n
             is the same wherever it began: what a resumed training needs. By default it is one pass over the pairs.
         drop_remainder: bool. Leaves out the smaller last batch, which several devices could not share. Defaults to False.
-        source: where the inputs come from, such as `CachedFeatures`. Defaults to the decoded pictures.
+        source: where the inputs come from, such as `CachedFeatures`. Defaults to the decoded pictures, which are kept in
+            memory if they are augmented and fit into a quarter of it (`CachedPictures`).
 
     Returns:
         Batches of `({"scene", "positive", "negative", "category"}, labels)`: pictures float32 `[batch, image_size,
@@ -115,7 +117,11 @@ def _defaults(
 ) -> tuple[bool, Source]:
     if training is None:
         training = pairs.split_name == "train"
-    return training, source or PictureSource(pairs, image_size, training if augment is None else augment)
+    if source is None:
+        augment = training if augment is None else augment
+        fit = augment and image_size > 0 and CachedPictures.fit(pairs, image_size)
+        source = CachedPictures(pairs, image_size) if fit else PictureSource(pairs, image_size, augment)
+    return training, source
 
 
 def _without_rows(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

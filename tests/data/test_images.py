@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ctl_keras.data.images import cut_window, decode_image, picture_problem, resize_image
+from ctl_keras.data import images as module
+from ctl_keras.data.images import augmented, decode_image, picture_problem, random_crop, resize_image, side_before_crop
 from ctl_keras.data.picture_files import MAX_PIXELS, read_image_bytes
 from ctl_keras.errors import InputError
 
@@ -106,11 +107,84 @@ def test_damaged_bytes_never_crash(data):
 def test_a_cut_window_shows_no_pixel_of_the_other_side(height, width, cuts):
     low, high = sorted(cuts)
     image = np.arange(height)[:, None, None] * np.ones((1, width, 3))
-    rows = cut_window(tf.constant(image), tf.constant([0.0, low, 1.0, high], tf.float32)).numpy()[:, 0, 0]
+    start, stop = (place.numpy() for place in module._pixels(tf.constant([height, width]), tf.constant([0.0, low, 1.0, high])))
+    rows = image[start[0] : stop[0], start[1] : stop[1]][:, 0, 0]
     assert len(rows) >= 1
     if high * height - low * height >= 2:  # a window of less than a pixel keeps the one that it lies in
         assert rows.min() >= low * height - 0.01
         assert rows.max() + 1 <= high * height + 0.01
+
+
+def noisy(width, height, seed=0):
+    """A picture with detail up to its edges."""
+    random = np.random.default_rng(seed)
+    coarse = Image.fromarray(random.integers(0, 256, (6, 8, 3), np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
+    return Image.fromarray(np.clip(np.asarray(coarse) + random.normal(0, 20, (height, width, 3)), 0, 255).astype(np.uint8))
+
+
+KINDS = {
+    "4:2:0": {"format": "JPEG", "subsampling": 2},
+    "4:4:4": {"format": "JPEG", "subsampling": 0},
+    "progressive": {"format": "JPEG", "progressive": True},
+    "grey": {"format": "JPEG"},
+    "CMYK": {"format": "JPEG"},
+    "PNG": {"format": "PNG"},
+    "GIF": {"format": "GIF"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_a_decoded_window_is_cut_out_of_the_whole(kind, data):
+    width, height = data.draw(st.tuples(st.integers(8, 150), st.integers(8, 150)))
+    left, right = sorted(data.draw(st.tuples(*[st.floats(0, 1, width=32)] * 2)))
+    top, bottom = sorted(data.draw(st.tuples(*[st.floats(0, 1, width=32)] * 2)))
+    picture = noisy(width, height)
+    picture = picture.convert({"grey": "L", "CMYK": "CMYK"}.get(kind, "RGB"))
+    buffer = io.BytesIO()
+    picture.save(buffer, **KINDS[kind])
+    window = tf.constant([left, top, right, bottom])
+    whole = decode_image(tf.constant(buffer.getvalue())).numpy()
+    start, stop = (place.numpy() for place in module._pixels(tf.constant(whole.shape[:2]), window))
+    part = decode_image(tf.constant(buffer.getvalue()), window).numpy()
+    np.testing.assert_array_equal(part, whole[start[0] : stop[0], start[1] : stop[1]])
+
+
+def test_windows_of_street_photos(street):
+    random = np.random.default_rng(0)
+    for path in sorted((street / "images").glob("*.jpg"))[:40]:
+        data = tf.constant(path.read_bytes())
+        window = tf.constant(np.sort(random.uniform(0, 1, (2, 2)), axis=0).ravel(), tf.float32)
+        whole = decode_image(data)
+        start, stop = module._pixels(tf.shape(whole)[:2], window)
+        np.testing.assert_array_equal(decode_image(data, window), whole[start[0] : stop[0], start[1] : stop[1]])
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(8, 200), st.integers(8, 200), st.integers(4, 64), st.integers(0, 2**31))
+def test_an_augmented_picture_is_a_crop_of_the_resized_one(width, height, size, seed):
+    image, seeds = tf.constant(np.asarray(noisy(width, height))), tf.constant([seed, 1], tf.int64)
+    resized = resize_image(image, side_before_crop(size))
+    np.testing.assert_allclose(augmented(image, size, seeds), random_crop(resized, size, seeds), atol=0.05)
+
+
+def test_crops_and_mirrors_differ():
+    image, size = tf.constant(np.asarray(noisy(90, 60))), 32
+    resized = resize_image(image, side_before_crop(size)).numpy()
+    places = set()
+    for seed in range(200):
+        crop = augmented(image, size, tf.constant([seed, seed + 1], tf.int64)).numpy()
+        for mirrored in (False, True):
+            found = crop[:, ::-1] if mirrored else crop
+            places |= {
+                (y, x, mirrored)
+                for y in range(6)
+                for x in range(6)
+                if np.abs(resized[y : y + size, x : x + size] - found).max() < 0.5
+            }
+    assert {y for y, _, _ in places} == {x for _, x, _ in places} == set(range(side_before_crop(size) - size + 1))
+    assert {mirrored for *_, mirrored in places} == {False, True}
 
 
 def test_resize_keeps_the_range_and_averages_when_it_shrinks():

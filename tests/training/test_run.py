@@ -165,9 +165,10 @@ def test_a_run_says_how_to_repeat_it_before_it_ends(run):
 
 def test_a_collapse_is_named(drawn_pairs, records, config, tmp_path, capsys, monkeypatch):
     """All pictures are the same, so all distances are."""
-    from ctl_keras.data import stream
+    from ctl_keras.data import cached_pictures, stream
 
-    monkeypatch.setattr(stream, "decode_image", lambda data: tf.zeros([40, 40, 3], tf.uint8))
+    for module in (cached_pictures, stream):
+        monkeypatch.setattr(module, "decode_image", lambda *_: tf.zeros([40, 40, 3], tf.uint8))
     record = ctl.train(records, tmp_path / "run", replace(config, epochs=2))
     assert record["collapsed"]
     message = " ".join(capsys.readouterr().err.split())
