@@ -1,5 +1,6 @@
 """An export in this process, called as a server would be: picture files in, distances out."""
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -122,9 +123,12 @@ class LocalModel:
             InputError: the model does not know it.
         """
         categories: list[str] = self.manifest["categories"]
-        index = category_names(tuple(categories)).get(category)
+        names = category_names(tuple(categories))
+        index = names.get(category)
         if index is None:
-            raise InputError(f"The model does not know the category {category!r}. It knows: {', '.join(categories)}")
+            near = difflib.get_close_matches(category, names, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"It knows: {', '.join(categories)}"
+            raise InputError(f"The model does not know the category {category!r}. {hint}")
         return categories[index]
 
     def _batched(self, signature: str, **inputs: Sequence[Any]) -> dict[str, np.ndarray]:

@@ -69,8 +69,10 @@ def test_newest_version_or_a_named_one(exported, tmp_path):
 def test_errors(local, scene, products, tmp_path):
     with pytest.raises(ctl.InputError, match=r"holds no export. Make one with `export --run RUN"):
         ctl.LocalModel(tmp_path)
-    with pytest.raises(ctl.InputError, match="The model does not know the category 'Socks'. It knows: Apparel"):
-        local.score(scene, products, "Socks")
+    with pytest.raises(ctl.InputError, match="The model does not know the category 'Lamps'. It knows: Apparel"):
+        local.score(scene, products, "Lamps")
+    with pytest.raises(ctl.InputError, match="The model does not know the category 'shoes'. Did you mean 'Shoes'?"):
+        local.score(scene, products, "shoes")
     with pytest.raises(ctl.InputError, match="does not exist"):
         local.score(scene, [tmp_path / "none.jpg"], "Shoes")
     (tmp_path / "cut.jpg").write_bytes(scene.read_bytes()[:500])
