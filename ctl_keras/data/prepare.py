@@ -145,11 +145,12 @@ def _plan(table: PairTable, questions: Questions | None, images: Path, folder: P
             ImageShard(path, images.resolve(), ids[part].to_pylist(), names[part], None if cuts is None else cuts[part])
         )
     expected = {path for shard in shards for path in (shard.path, shard.report)}
-    for path in folder.iterdir():
-        if path.is_file() and path not in expected:
-            path.unlink()
     if cuts is not None:
         (folder / ITEMS).mkdir(exist_ok=True)
+        expected |= {item_file(folder, id_) for id_ in ids.to_pylist()}
+    for path in folder.rglob("*"):
+        if path.is_file() and path not in expected:
+            path.unlink()
     return shards
 
 

@@ -19,6 +19,15 @@ def test_beam_writes_the_same(drawn, tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["beam", "here"]
 
 
+def test_the_command(drawn, tmp_path, here):
+    pytest.importorskip("apache_beam")
+    folder = ["--annotations", drawn / "fashion.json", "--categories", drawn / "fashion-cat.json", "--images", drawn / "images"]
+    for name, options in (("beam", ["--beam", "--runner=DirectRunner"]), ("here", ["--workers", 1])):
+        said = here("prepare", *folder, "--out", tmp_path / name, *options).out
+        assert "150 pairs of 5 categories" in said
+    assert content(tmp_path / "here") == content(tmp_path / "beam")
+
+
 def test_without_beam(monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     monkeypatch.delitem(sys.modules, "ctl_keras.data.beam_shards", raising=False)

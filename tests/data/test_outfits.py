@@ -175,6 +175,17 @@ def test_questions(folder):
     assert stored["rejected_because"] == {**asked.rejected, "picture missing": 1}
 
 
+def test_the_commands(folder, here):
+    (folder / "fitb.json").write_text(json.dumps(questions()))
+    given = ["--annotations", folder / "outfits.tsv", "--images", folder / "images", "--questions", folder / "fitb.json"]
+    said = here("prepare", *given, "--out", folder / "out", "--fractions", "0.5,0.25,0.25", "--workers", 1).out
+    assert "pairs of test known from train: scene 0.0%, product 0.0%, scene's file 0.0%, outfit 0.0%" in said
+    said = here("inspect", folder / "out").out
+    assert "80 pairs kept" in said
+    assert "8 fill-in-the-blank questions" in said
+    assert "kept part: whole 80" in said
+
+
 def test_wrong_files(folder, drawn):
     with pytest.raises(ctl.InputError, match=r"The table of outfits .*gone.tsv does not exist"):
         ctl.read_outfits(folder / "gone.tsv", folder / "images")
