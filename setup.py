@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 pictures = ["matplotlib>=3.8,<4"]
-download = ["httpx>=0.27,<0.29"]
+download = ["anyio>=4,<5", "httpx>=0.27,<0.29"]
 serving = ["aiohttp>=3.10,<4", "grpcio>=1.60,<2", *download]
 notebooks = [*pictures, "ipykernel>=6.29,<8", "nbclient>=0.10,<0.12"]
 faiss = ["faiss-cpu>=1.9,<2"]

@@ -104,7 +104,7 @@ def resumed_folder(path: str | Path) -> Iterator[Path]:
     require_new(path)
     temporary = path.with_name(f".tmp-{path.name}")
     temporary.mkdir(parents=True, exist_ok=True)
-    with _only_one(temporary, path):
+    with only_one(temporary, path):
         try:
             yield temporary
         except InputError:
@@ -115,8 +115,16 @@ def resumed_folder(path: str | Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _only_one(folder: Path, path: Path) -> Iterator[None]:
-    """Holds a lock that ends with the process."""
+def only_one(folder: Path, path: Path) -> Iterator[None]:
+    """One process at a time: a lock on a folder that ends with the process (on Windows there is none).
+
+    Args:
+        folder: is locked; it exists.
+        path: what is being written, for the message.
+
+    Raises:
+        InputError: another process has it.
+    """
     if os.name == "nt":
         yield
         return

@@ -37,10 +37,10 @@ def run_in_processes(function: Callable[[T], R], items: Iterable[T], workers: in
     if context.get_start_method() == "forkserver":
         context.set_forkserver_preload(["ctl_keras.preload"])
     with ProcessPoolExecutor(workers, context, initializer=_begin) as pool:
-        yield from run_ahead(pool, function, items, workers * (1 + _AHEAD))
+        yield from _run_ahead(pool, function, items, workers * (1 + _AHEAD))
 
 
-def run_ahead(pool: Executor, function: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[R]:
+def _run_ahead(pool: Executor, function: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[R]:
     """As `map` of a pool, but in the order in which they are done, and with at most `most` items in the pool."""
     running: set[Future] = set()
     try:

@@ -88,7 +88,7 @@ def test_wrong_input_leaves_nothing(drawn, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["fashion.json"]
 
 
-def test_only_one_at_a_time(drawn, tmp_path):
+def testonly_one_at_a_time(drawn, tmp_path):
     from ctl_keras.files import resumed_folder
 
     with (
