@@ -8,7 +8,7 @@ MIN_SIDE = 8
 _BLOCK = 32  # pixels: a JPEG's largest unit is 32 wide or high
 _CROP_FROM = 256 / 224  # the usual ImageNet augmentation: resize to 256, crop 224 (method notes)
 
-_JPEG, _PNG, _GIF, _BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM"
+_JPEG, _JPEG_END, _PNG, _GIF, _BMP = b"\xff\xd8\xff", b"\xff\xd9", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM"
 
 
 def decode_image(data: tf.Tensor, window: tf.Tensor | None = None) -> tf.Tensor:
@@ -48,7 +48,8 @@ def decode_image(data: tf.Tensor, window: tf.Tensor | None = None) -> tf.Tensor:
             lambda: _on_white(tf.image.decode_png(data, channels=4), _png_filler(data)),
             lambda: tf.image.decode_image(data, channels=3, expand_animations=False),
         )
-        return image if window is None else _cut(image, *_pixels(shape, window))
+        # not `shape`: a GIF's first frame may be smaller than the screen that its header gives
+        return image if window is None else _cut(image, *_pixels(tf.shape(image)[:2], window))
 
     image = tf.cond(is_jpeg, lambda: _decode_jpeg(data, shape, window), other)
     return tf.ensure_shape(image, [None, None, 3])
@@ -60,6 +61,9 @@ def _decode_jpeg(data: tf.Tensor, shape: tf.Tensor, window: tf.Tensor | None) ->
     start, stop = _pixels(shape, window)
     # a block more on each side: at the edges of what it decodes, libjpeg smooths colours in another way
     first, last = tf.maximum(start - _BLOCK, 0), tf.minimum(stop + _BLOCK, shape)
+    # libjpeg does not look below what it is asked for: where the end is missing, all is decoded, which fails
+    is_whole = tf.equal(tf.strings.substr(data, -len(_JPEG_END), len(_JPEG_END)), _JPEG_END)
+    last = tf.where(is_whole, last, shape)
     around = tf.concat([first, last - first], axis=0)
     image = tf.image.decode_and_crop_jpeg(data, around, channels=3, dct_method="INTEGER_ACCURATE")
     return _cut(image, start - first, stop - first)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -30,6 +32,31 @@ def test_the_same_pictures_as_decoded_anew(train, make):
         assert set(ours) == set(theirs)
         for name, values in theirs.items():
             np.testing.assert_allclose(ours[name], values, atol=0.6)  # half a grey level of rounding
+
+
+def test_negatives_that_no_pair_has(train):
+    """Candidates may be more than the products of the pairs."""
+    rows = np.arange(len(train.images.ids))
+    wide = dataclasses.replace(train, candidates=(rows,) * len(train.categories))
+    assert len(rows) > len(np.unique(train.product))
+    sources = CachedPictures(wide, SIZE), PictureSource(wide, SIZE, augment=True)
+    ours, theirs = (epoch(ctl.triplets(wide, 16, SIZE, source=source))["negative"] for source in sources)
+    np.testing.assert_allclose(ours, theirs, atol=0.6)
+
+
+def test_a_picture_counts_as_there_only_when_it_is_written(train):
+    source, seen = CachedPictures(train, SIZE), []
+
+    class Watched(np.ndarray):
+        def __setitem__(self, slots, values):
+            seen.append(source._there[slots].any())
+            super().__setitem__(slots, values)
+
+    source._pictures = source._pictures.view(Watched)
+    slots = np.array([1, 4])
+    source._keep(slots[None], slots, np.zeros((2, *source._pictures.shape[1:]), np.uint8))
+    assert seen == [False]
+    assert np.flatnonzero(source._there).tolist() == [1, 4]
 
 
 def test_each_picture_is_decoded_once(train, monkeypatch):

@@ -151,6 +151,28 @@ def test_a_decoded_window_is_cut_out_of_the_whole(kind, data):
     np.testing.assert_array_equal(part, whole[start[0] : stop[0], start[1] : stop[1]])
 
 
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
+def test_a_window_of_a_jpeg_that_is_cut_off_is_refused_wherever_it_lies(options):
+    data = encoded(noisy(120, 150), "JPEG", **options)
+    for window in ([0, 0, 1, 0.2], [0, 0.4, 1, 0.5], [0, 0.8, 1, 1], [0.8, 0, 1, 1]):
+        part = decode_image(tf.constant(data), tf.constant(window, tf.float32))
+        behind = decode_image(tf.constant(data + b"something behind its end"), tf.constant(window, tf.float32))
+        np.testing.assert_array_equal(behind, part)
+        for kept in (*range(len(data) // 2, len(data), len(data) // 20), len(data) - 1):
+            with pytest.raises(tf.errors.InvalidArgumentError):
+                decode_image(tf.constant(data[:kept]), tf.constant(window, tf.float32))
+
+
+@pytest.mark.parametrize("screen", [(180, 120), (50, 40)])
+def test_a_window_is_one_of_the_frame_and_not_of_the_screen_of_a_gif(photo, screen):
+    data = bytearray(encoded(photo, "GIF"))
+    data[6:10] = np.array(screen, "<u2").tobytes()
+    whole = decoded(bytes(data))
+    assert whole.shape == (60, 90, 3)
+    part = decode_image(tf.constant(bytes(data)), tf.constant([0, 0.6, 1, 1], tf.float32))
+    np.testing.assert_array_equal(part, whole[36:])
+
+
 def test_windows_of_street_photos(street):
     random = np.random.default_rng(0)
     for path in sorted((street / "images").glob("*.jpg"))[:40]:
