@@ -1,6 +1,8 @@
 """Pictures that are decoded and resized once for a whole training, because there is memory for them."""
 
+import contextlib
 import os
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -9,6 +11,7 @@ from ctl_keras.data.images import decode_image, random_crop, resize_image, side_
 from ctl_keras.data.pairs import Pairs
 
 SHARE_OF_MEMORY = 0.25
+LIMITS = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")  # a container's
 _PARALLEL = 8
 
 
@@ -38,13 +41,9 @@ class CachedPictures:
 
     @staticmethod
     def fit(pairs: Pairs, image_size: int) -> bool:
-        """Whether they take at most a quarter of the machine's memory."""
-        try:
-            memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        except (AttributeError, OSError, ValueError):  # not on every system
-            return False
+        """Whether they take at most a quarter of the memory of the machine, or of the container."""
         count = len(pairs) + len(_products(pairs))
-        return count * side_before_crop(image_size) ** 2 * 3 <= SHARE_OF_MEMORY * memory
+        return count * side_before_crop(image_size) ** 2 * 3 <= SHARE_OF_MEMORY * _memory()
 
     def batches(self, examples: tf.data.Dataset, roles: tuple[str, ...], batch_size: int) -> tf.data.Dataset:
         names, side = ("scene", *roles), self._side
@@ -83,6 +82,18 @@ class CachedPictures:
         self._pictures[wanted] = decoded
         self._there[wanted] = True  # after the picture: another thread may look
         return self._pictures[slots]
+
+
+def _memory() -> int:
+    """Bytes; 0 where the system does not say."""
+    try:
+        sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    except (AttributeError, OSError, ValueError):
+        return 0
+    for limit in LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
+            sizes.append(int(limit.read_text()))
+    return min(sizes)
 
 
 def _products(pairs: Pairs) -> np.ndarray:

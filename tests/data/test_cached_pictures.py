@@ -7,6 +7,7 @@ import tensorflow as tf
 import ctl_keras as ctl
 from ctl_keras.data import cached_pictures
 from ctl_keras.data.cached_pictures import CachedPictures
+from ctl_keras.data.images import side_before_crop
 from ctl_keras.data.stream import PictureSource
 
 SIZE = 32
@@ -87,6 +88,14 @@ def test_only_where_there_is_room(train, monkeypatch):
     assert not CachedPictures.fit(train, SIZE)
     epoch(ctl.triplets(train, 16, SIZE))
     assert not taken
+
+
+def test_a_container_has_less_memory(train, tmp_path, monkeypatch):
+    needed = (len(train) + len(np.unique(train.product))) * side_before_crop(SIZE) ** 2 * 3
+    for text, fits in ((f"{4 * needed}\n", True), (f"{4 * needed - 4}\n", False), ("max\n", True)):
+        (tmp_path / "memory.max").write_text(text)
+        monkeypatch.setattr(cached_pictures, "LIMITS", (tmp_path / "gone", tmp_path / "memory.max"))
+        assert CachedPictures.fit(train, SIZE) == fits
 
 
 def test_pictures_that_are_not_augmented_are_decoded_anew(train, monkeypatch):
