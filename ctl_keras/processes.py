@@ -1,11 +1,14 @@
 """Work that several processes share."""
 
+import contextlib
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from typing import TypeVar
+from multiprocessing import forkserver
+from typing import Any, TypeVar
 
 from ctl_keras.errors import InputError
 from ctl_keras.quiet import import_tensorflow_quietly
@@ -33,11 +36,31 @@ def run_in_processes(function: Callable[[T], R], items: Iterable[T], workers: in
     if workers == 1:
         yield from map(function, items)
         return
-    context = multiprocessing.get_context("forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn")
-    if context.get_start_method() == "forkserver":
-        context.set_forkserver_preload(["ctl_keras.preload"])
-    with ProcessPoolExecutor(workers, context, initializer=_begin) as pool:
+    with ProcessPoolExecutor(workers, _context(), initializer=_begin) as pool:
         yield from _run_ahead(pool, function, items, workers * (1 + _AHEAD))
+
+
+def _context() -> Any:
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ctl_keras.preload"])
+    with _without_ctrl_c():
+        forkserver.ensure_running()
+    return context
+
+
+@contextlib.contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Ctrl-C in a terminal goes to every process; those that are started here leave it to this one to end them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _run_ahead(pool: Executor, function: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[R]:
@@ -59,6 +82,7 @@ def _run_ahead(pool: Executor, function: Callable[[T], R], items: Iterable[T], m
 
 def _begin() -> None:
     """A pool's process waits for work for ever; that of a killed parent would stay."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     import_tensorflow_quietly()  # where processes are not forked
     parent = multiprocessing.parent_process()
     assert parent is not None  # this is a child

@@ -16,9 +16,11 @@ INTERRUPTED = f"ctl-keras: Interrupted. {commands._GO_ON}"
 COMMAND = Path(sys.executable).with_name("ctl-keras")
 
 
+ENV = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}  # as people have it
+
+
 def cli(*arguments, code=0):
-    env = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-    done = subprocess.run([str(COMMAND), *map(str, arguments)], capture_output=True, text=True, check=False, env=env)
+    done = subprocess.run([str(COMMAND), *map(str, arguments)], capture_output=True, text=True, check=False, env=ENV)
     assert done.returncode == code, done.stderr
     return done
 
@@ -133,3 +135,33 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
     assert process.returncode == 1
     assert said.strip().splitlines() == [INTERRUPTED]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_all_processes_of_a_preparation(drawn, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    photo = next((drawn / "images").iterdir())
+    for number in range(3000):
+        os.link(photo, images / f"{number}.jpg")
+    rows = "".join(f"{number},{number + 1},Shoes\n" for number in range(2999))
+    (tmp_path / "pairs.csv").write_text("scene,product,category\n" + rows)
+    folder = ["--annotations", tmp_path / "pairs.csv", "--images", images, "--out", tmp_path / "out", "--workers", 2]
+    process = subprocess.Popen(
+        [str(COMMAND), "prepare", *map(str, folder)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENV,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".tmp-out/.images-*.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    try:
+        said = process.communicate(timeout=60)[1]  # when the last of them has closed its stderr
+    finally:
+        process.kill()
+    assert said.strip().splitlines() == [INTERRUPTED]
+    assert process.returncode == 1
+    assert not (tmp_path / "out").exists()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from ctl_keras.data.images import augmented, decode_image, resize_image
+from ctl_keras.data.images import augmented, decode_image, draw_crops, resize_image
 from ctl_keras.data.pairs import Images
 
 
@@ -31,12 +31,12 @@ def image_batches(
         Batches float32 `[batch, image_size, image_size, 3]`, RGB 0..255, in the order of `rows`.
     """
 
-    def read(rows: tf.Tensor, *given: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        return images.read(rows), *given
+    def read(rows: tf.Tensor, windows: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        return images.read(rows), windows, draw_crops(seeds, image_size, 1)[:, 0]
 
-    def load(file: tf.Tensor, window: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+    def load(file: tf.Tensor, window: tf.Tensor, crop: tf.Tensor) -> tf.Tensor:
         image = decode_image(file, None if windows is None else window)
-        return resize_image(image, image_size) if crop_seed is None else augmented(image, image_size, seeds)
+        return resize_image(image, image_size) if crop_seed is None else augmented(image, image_size, crop)
 
     kept = np.zeros((len(rows), 4), np.float32) if windows is None else windows
     seeds = np.random.default_rng(crop_seed).integers(2**31, size=(len(rows), 2))

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from ctl_keras.data.images import decode_image, random_crop, resize_image, side_before_crop
+from ctl_keras.data.images import cropped, decode_image, draw_crops, resize_image, side_before_crop
 from ctl_keras.data.pairs import Pairs
 
 SHARE_OF_MEMORY = 0.25
 LIMITS = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")  # a container's
-_PARALLEL = 8
+_BATCHES, _PICTURES = 2, 16  # at once
 
 
 class CachedPictures:
@@ -56,18 +56,18 @@ class CachedPictures:
                 self._resized,
                 (files, tf.gather(self._windows, wanted)),
                 fn_output_signature=tf.TensorSpec([side, side, 3], tf.uint8),
-                parallel_iterations=_PARALLEL,
+                parallel_iterations=_PICTURES,
             )
             kept = tf.numpy_function(self._keep, [slots, wanted, decoded], tf.uint8)
-            return tf.ensure_shape(kept, [None, len(names), side, side, 3]), rows, seeds
+            return tf.ensure_shape(kept, [None, len(names), side, side, 3]), rows, draw_crops(seeds, self._size, len(names))
 
-        def crop(pictures: tf.Tensor, row: tf.Tensor, seeds: tf.Tensor) -> dict[str, tf.Tensor]:
-            inputs = {name: random_crop(pictures[number], self._size, seeds + number) for number, name in enumerate(names)}
+        def crop(pictures: tf.Tensor, row: tf.Tensor, crops: tf.Tensor) -> dict[str, tf.Tensor]:
+            inputs = {name: cropped(pictures[number], self._size, crops[number]) for number, name in enumerate(names)}
             return {**inputs, "category": tf.cast(row[-2], tf.int32), "pair": row[-1]}
 
-        parallel = tf.data.AUTOTUNE
-        loaded = examples.batch(batch_size).map(pictures, num_parallel_calls=parallel).unbatch()
-        return loaded.map(crop, num_parallel_calls=parallel).batch(batch_size)
+        # few batches at once, many pictures of each: batches that run far ahead decode what those before them will have kept
+        loaded = examples.batch(batch_size).map(pictures, num_parallel_calls=_BATCHES).unbatch()
+        return loaded.map(crop, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
 
     def _resized(self, given: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         file, window = given

@@ -137,58 +137,71 @@ def side_before_crop(size: int) -> int:
     return round(size * _CROP_FROM)
 
 
-def augmented(image: tf.Tensor, size: int, seeds: tf.Tensor) -> tf.Tensor:
-    """A random crop, mirrored at random: what `random_crop` makes of `resize_image(image, side_before_crop(size))`, but
-    without resizing what is cropped away.
+def draw_crops(seeds: tf.Tensor, size: int, count: int) -> tf.Tensor:
+    """Random crops and mirrors for the pictures of examples, all at once: a picture's own random ops take long.
+
+    Args:
+        seeds: int64 `[batch, 2]`, each below 2**31; the same seeds give the same crops.
+        size: int, pixels.
+        count: int. Pictures of an example.
+
+    Returns:
+        int32 `[batch, count, 3]`: first row and first column of the crop in the picture of `side_before_crop(size)` pixels, and
+        1 if it is mirrored.
+    """
+    places = side_before_crop(size) - size + 1
+    choices = 2 * places * places
+    number = seeds[:, :1] * 2**31 + seeds[:, 1:]  # its digits to the base `choices` are independent
+    digit = number // tf.constant([choices**place for place in range(count)], tf.int64) % choices
+    return tf.cast(tf.stack([digit // 2 // places, digit // 2 % places, digit % 2], axis=-1), tf.int32)
+
+
+def augmented(image: tf.Tensor, size: int, crop: tf.Tensor) -> tf.Tensor:
+    """A crop, perhaps mirrored: what `cropped` makes of `resize_image(image, side_before_crop(size))`, but without resizing
+    what is cropped away.
 
     Args:
         image: uint8 `[height, width, 3]`.
         size: int, pixels.
-        seeds: int64 `[2]`; the same seeds give the same picture.
+        crop: int32 `[3]`, see `draw_crops`.
 
     Returns:
         float32 `[size, size, 3]`, RGB 0..255.
     """
-    whole = side_before_crop(size)
     shape = tf.cast(tf.shape(image)[:2], tf.float32)
-    offset, scale = _crop_offset(whole, size, seeds), whole / shape
+    offset, scale = tf.cast(crop[:2], tf.float32), side_before_crop(size) / shape
     # rows and columns of the picture that the crop is computed from: those below it, and the filter's support beside them
-    support = tf.math.ceil(tf.maximum(1 / scale, 1)) + 1
-    first = tf.cast(tf.maximum(tf.floor(offset / scale) - support, 0), tf.int32)
-    last = tf.cast(tf.minimum(tf.math.ceil((offset + size) / scale) + support, shape), tf.int32)
-    crop = tf.raw_ops.ScaleAndTranslate(  # what tf.image.resize(antialias=True) calls
-        images=tf.cast(_cut(image, first, last), tf.float32)[None],
+    support = tf.maximum(1 / scale, 1) + 2
+    first = tf.cast(tf.maximum(offset / scale - support, 0), tf.int32)
+    last = tf.cast(tf.minimum((offset + size) / scale + support, shape), tf.int32)
+    resized = tf.raw_ops.ScaleAndTranslate(  # what tf.image.resize(antialias=True) calls
+        images=_cut(image, first, last)[None],
         size=[size, size],
         scale=scale,
         translation=tf.cast(first, tf.float32) * scale - offset,
         kernel_type="triangle",
         antialias=True,
     )[0]
-    return _mirrored(tf.clip_by_value(crop, 0.0, 255.0), size, seeds)
+    return _mirrored(resized, size, crop)
 
 
-def random_crop(image: tf.Tensor, size: int, seeds: tf.Tensor) -> tf.Tensor:
-    """A random crop of a picture that is resized already, mirrored at random: the same as `augmented` of the same seeds.
+def cropped(image: tf.Tensor, size: int, crop: tf.Tensor) -> tf.Tensor:
+    """A crop of a picture that is resized already, perhaps mirrored: the same as `augmented` of the same crop.
 
     Args:
         image: `[side, side, 3]` with `side = side_before_crop(size)`, any number type.
         size: int, pixels.
-        seeds: int64 `[2]`.
+        crop: int32 `[3]`, see `draw_crops`.
 
     Returns:
         float32 `[size, size, 3]`.
     """
-    start = tf.cast(_crop_offset(side_before_crop(size), size, seeds), tf.int32)
-    return _mirrored(tf.cast(_cut(image, start, start + size), tf.float32), size, seeds)
+    return _mirrored(tf.cast(_cut(image, crop[:2], crop[:2] + size), tf.float32), size, crop)
 
 
-def _crop_offset(whole: int, size: int, seeds: tf.Tensor) -> tf.Tensor:
-    """First row and column of the crop, whole numbers, float32 `[2]`."""
-    return tf.cast(tf.random.stateless_uniform([2], seeds, 0, whole - size + 1, tf.int32), tf.float32)
-
-
-def _mirrored(image: tf.Tensor, size: int, seeds: tf.Tensor) -> tf.Tensor:
-    return tf.ensure_shape(tf.image.stateless_random_flip_left_right(image, seeds[::-1]), [size, size, 3])
+def _mirrored(image: tf.Tensor, size: int, crop: tf.Tensor) -> tf.Tensor:
+    mirrored = tf.cond(crop[2] == 1, lambda: tf.reverse(image, [1]), lambda: image)
+    return tf.ensure_shape(mirrored, [size, size, 3])
 
 
 def picture_problem(data: bytes) -> str | None:

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
-from ctl_keras.data.images import augmented, decode_image, resize_image
+from ctl_keras.data.images import augmented, decode_image, draw_crops, resize_image
 from ctl_keras.data.pairs import Pairs
 from ctl_keras.data.sampling import Sampler
 from ctl_keras.errors import InputError
@@ -44,13 +44,13 @@ class PictureSource:
     def batches(self, examples: tf.data.Dataset, roles: tuple[str, ...], batch_size: int) -> tf.data.Dataset:
         def read(rows: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             files = self._images.read(tf.reshape(rows[:, :-2], [-1]))
-            return tf.reshape(files, [-1, 1 + len(roles)]), rows, seeds
+            return tf.reshape(files, [-1, 1 + len(roles)]), rows, draw_crops(seeds, self._size, 1 + len(roles))
 
-        def load(files: tf.Tensor, row: tf.Tensor, seeds: tf.Tensor) -> dict[str, tf.Tensor]:
+        def load(files: tf.Tensor, row: tf.Tensor, crops: tf.Tensor) -> dict[str, tf.Tensor]:
             scene = decode_image(files[0], tf.gather(self._windows, row[-1]))
             products = [decode_image(files[1 + number]) for number in range(len(roles))]
             inputs = {
-                name: augmented(image, self._size, seeds + number) if self._augment else resize_image(image, self._size)
+                name: augmented(image, self._size, crops[number]) if self._augment else resize_image(image, self._size)
                 for number, (name, image) in enumerate(zip(("scene", *roles), [scene, *products], strict=True))
             }
             return {**inputs, "category": tf.cast(row[-2], tf.int32), "pair": row[-1]}

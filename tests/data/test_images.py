@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ctl_keras.data import images as module
-from ctl_keras.data.images import augmented, decode_image, picture_problem, random_crop, resize_image, side_before_crop
+from ctl_keras.data.images import augmented, cropped, decode_image, draw_crops, picture_problem, resize_image, side_before_crop
 from ctl_keras.data.picture_files import MAX_PIXELS, read_image_bytes
 from ctl_keras.errors import InputError
 
@@ -184,29 +184,35 @@ def test_windows_of_street_photos(street):
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(8, 200), st.integers(8, 200), st.integers(4, 64), st.integers(0, 2**31))
+@given(st.integers(8, 200), st.integers(8, 200), st.integers(4, 64), st.integers(0, 2**31 - 1))
 def test_an_augmented_picture_is_a_crop_of_the_resized_one(width, height, size, seed):
-    image, seeds = tf.constant(np.asarray(noisy(width, height))), tf.constant([seed, 1], tf.int64)
+    image = tf.constant(np.asarray(noisy(width, height)))
+    (crop,) = draw_crops(tf.constant([[seed, 1]], tf.int64), size, 1)[0]
     resized = resize_image(image, side_before_crop(size))
-    np.testing.assert_allclose(augmented(image, size, seeds), random_crop(resized, size, seeds), atol=0.05)
+    np.testing.assert_allclose(augmented(image, size, crop), cropped(resized, size, crop), atol=0.05)
 
 
-def test_crops_and_mirrors_differ():
-    image, size = tf.constant(np.asarray(noisy(90, 60))), 32
-    resized = resize_image(image, side_before_crop(size)).numpy()
-    places = set()
-    for seed in range(200):
-        crop = augmented(image, size, tf.constant([seed, seed + 1], tf.int64)).numpy()
-        for mirrored in (False, True):
-            found = crop[:, ::-1] if mirrored else crop
-            places |= {
-                (y, x, mirrored)
-                for y in range(6)
-                for x in range(6)
-                if np.abs(resized[y : y + size, x : x + size] - found).max() < 0.5
-            }
-    assert {y for y, _, _ in places} == {x for _, x, _ in places} == set(range(side_before_crop(size) - size + 1))
-    assert {mirrored for *_, mirrored in places} == {False, True}
+def test_a_crop_is_where_it_says():
+    resized = tf.random.uniform([side_before_crop(32), side_before_crop(32), 3], seed=0)
+    for top, left, mirrored in ((0, 0, 0), (3, 1, 0), (2, 5, 1)):
+        expected = resized[top : top + 32, left : left + 32].numpy()
+        found = cropped(resized, 32, tf.constant([top, left, mirrored]))
+        np.testing.assert_array_equal(found, expected[:, ::-1] if mirrored else expected)
+
+
+def test_crops_are_evenly_spread_and_those_of_an_example_independent():
+    seeds = np.random.default_rng(0).integers(2**31, size=(40_000, 2))
+    crops = draw_crops(tf.constant(seeds), 32, 3).numpy()
+    places = side_before_crop(32) - 32 + 1
+    for number in range(3):
+        for part, count in zip(crops[:, number].T, (places, places, 2), strict=True):
+            counts = np.bincount(part, minlength=count)
+            assert len(counts) == count
+            np.testing.assert_allclose(counts, len(seeds) / count, rtol=0.06)
+    parts = crops.reshape(len(seeds), -1)
+    correlations = np.corrcoef(parts.T) - np.eye(parts.shape[1])
+    assert np.abs(correlations).max() < 0.03
+    np.testing.assert_array_equal(draw_crops(tf.constant(seeds[7:9]), 32, 3), crops[7:9])
 
 
 def test_resize_keeps_the_range_and_averages_when_it_shrinks():
