@@ -1,6 +1,6 @@
 PYTHON ?= python3
 VENV ?= .venv
-EXTRAS ?= test,lint,notebooks,beam,milvus
+EXTRAS ?= test,lint,notebooks,beam,milvus,web,docs,browser
 DATA ?=
 OUT ?= build/demo
 ARGS ?=
@@ -14,7 +14,7 @@ INSTALLED = $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 export MALLOC_MMAP_THRESHOLD_ := 8589934592
 export MALLOC_TRIM_THRESHOLD_ := 17179869184
 
-.PHONY: demo test lint notebooks bench install clean
+.PHONY: demo test lint notebooks docs web bench install clean
 
 install: $(INSTALLED)
 
@@ -73,6 +73,12 @@ demo:
 
 notebooks: install
 	$(BIN)/jupyter execute --timeout=900 notebooks/*.ipynb
+
+docs: install  ## the site, in build/site
+	$(BIN)/mkdocs build --strict --quiet --site-dir build/site
+
+web: install  ## the page, with what `make demo` made
+	$(BIN)/ctl-keras web --model $(OUT)/saved_models/$(NAME) --catalog $(OUT)/catalog
 
 bench: install
 	@for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done

@@ -4,13 +4,16 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-pictures = ["matplotlib>=3.8,<4"]
+pictures = ["jinja2>=3.1,<4", "matplotlib>=3.8,<4"]
 download = ["anyio>=4,<5", "httpx>=0.27,<0.29"]
 serving = ["aiohttp>=3.10,<4", "grpcio>=1.60,<2", *download]
 notebooks = [*pictures, "ipykernel>=6.29,<8", "nbclient>=0.10,<0.12"]
 faiss = ["faiss-cpu>=1.9,<2"]
 milvus = ["milvus-lite>=2.5,<4; platform_system != 'Windows'", "pymilvus>=2.5,<4"]
 beam = ["apache-beam>=2.60,<3"]
+web = ["gradio>=6,<7"]
+browser = ["axe-playwright-python>=0.1.5,<0.2", "playwright>=1.49,<2"]
+docs = ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10", "mkdocstrings[python]>=1,<2"]
 test = [*pictures, *serving, *faiss, "hypothesis>=6.100,<7", "pytest>=8,<10", "pytest-xdist>=3.5,<4"]
 lint = ["mypy>=2,<3", "ruff>=0.17,<0.18"]
 
@@ -52,7 +55,10 @@ setup(
         "faiss": faiss,
         "milvus": milvus,
         "beam": beam,
+        "web": web,
         "notebooks": notebooks,
+        "docs": docs,
+        "browser": browser,
         "test": test,
         "lint": lint,
     },
