@@ -35,7 +35,7 @@ def image_batches(
         return images.read(rows), windows, draw_crops(seeds, image_size, 1)[:, 0]
 
     def load(file: tf.Tensor, window: tf.Tensor, crop: tf.Tensor) -> tf.Tensor:
-        image = decode_image(file, None if windows is None else window)
+        image = decode_image(file, None if windows is None else window, images.are_checked_jpegs)
         return resize_image(image, image_size) if crop_seed is None else augmented(image, image_size, crop)
 
     kept = np.zeros((len(rows), 4), np.float32) if windows is None else windows

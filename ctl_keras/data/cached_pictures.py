@@ -46,6 +46,7 @@ class CachedPictures:
         return count * side_before_crop(image_size) ** 2 * 3 <= SHARE_OF_MEMORY * _memory()
 
     def batches(self, examples: tf.data.Dataset, roles: tuple[str, ...], batch_size: int) -> tf.data.Dataset:
+        """See `Source.batches`."""
         names, side = ("scene", *roles), self._side
 
         def pictures(rows: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -71,7 +72,8 @@ class CachedPictures:
 
     def _resized(self, given: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         file, window = given
-        return tf.cast(tf.round(resize_image(decode_image(file, window), self._side)), tf.uint8)
+        image = decode_image(file, window, self._images.are_checked_jpegs)
+        return tf.cast(tf.round(resize_image(image, self._side)), tf.uint8)
 
     def _wanted(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The slots of each example's pictures `[batch, pictures]`, and those that are still empty."""

@@ -13,7 +13,7 @@ import tensorflow as tf
 from PIL import Image
 
 from ctl_keras.data.examples import example
-from ctl_keras.data.images import MIN_SIDE, decode_image
+from ctl_keras.data.images import MIN_SIDE, decode_image, is_jpeg
 from ctl_keras.data.source_pictures import as_jpeg, find_picture, try_picture
 from ctl_keras.files import json_hash, new_file, read_json, sha256, write_json
 
@@ -63,7 +63,7 @@ def write_shard(shard: ImageShard) -> int:
     key = _key(shard, paths)
     if _is_done(shard, key):
         return len(shard.ids)
-    pictures = []
+    pictures, only_jpegs = [], True
     with new_file(shard.path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
         for number, (id_, path) in enumerate(zip(shard.ids, paths, strict=True)):
             data, problem = try_picture(path, None if shard.boxes is None else shard.boxes[number])
@@ -71,17 +71,18 @@ def write_shard(shard: ImageShard) -> int:
             if problem is not None:
                 continue
             data = _within(data, MAX_SIDE)
+            only_jpegs &= is_jpeg(data)
             writer.write(example(id=id_, image=data))
             if shard.boxes is not None:
                 with new_file(item_file(shard.path.parent, id_)) as item:
                     item.write_bytes(data)
     file = {"bytes": shard.path.stat().st_size, "sha256": sha256(shard.path)}
-    write_json(shard.report, {"key": key, "file": file, "pictures": pictures})
+    write_json(shard.report, {"key": key, "file": file, "only_jpegs": only_jpegs, "pictures": pictures})
     return len(shard.ids)
 
 
 def read_report(shard: ImageShard) -> dict[str, Any]:
-    """What `write_shard` reported: `file`, its bytes and hash, and for each id `problem` and `digest`."""
+    """What `write_shard` reported: `file`, its bytes and hash, `only_jpegs`, and for each id `problem` and `digest`."""
     return read_json(shard.report, "The report of a shard")
 
 

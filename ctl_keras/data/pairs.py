@@ -24,7 +24,10 @@ class Images:
 
     Attributes:
         ids: object array of str `[images]`.
+        are_checked_jpegs: bool, whether `decode_image` may take them as such.
     """
+
+    are_checked_jpegs = False
 
     def __init__(self, ids: Sequence[str] | np.ndarray):
         self.ids = np.array(ids, object)
@@ -79,13 +82,15 @@ class ImageRecords(Images):
     Args:
         ids: sequence of str, in the order of the records.
         shards: the TFRecord files, in order.
+        are_checked_jpegs: bool. Whether all are JPEGs that were decoded before. Defaults to False.
 
     Raises:
         InputError: the shards do not hold one record for each id.
     """
 
-    def __init__(self, ids: Sequence[str] | np.ndarray, shards: Sequence[Path]):
+    def __init__(self, ids: Sequence[str] | np.ndarray, shards: Sequence[Path], are_checked_jpegs: bool = False):
         super().__init__(ids)
+        self.are_checked_jpegs = are_checked_jpegs
         self._shards = [str(shard) for shard in shards]
         places = [_record_places(shard) for shard in shards]
         self._shard = np.repeat(np.arange(len(places)), [len(each) for each in places])
@@ -168,7 +173,14 @@ class Pairs:
         return len(self.scene)
 
     def take(self, rows: np.ndarray) -> "Pairs":
-        """The table of these rows (int or bool array)."""
+        """The table of some of its rows, with candidates of its own.
+
+        Args:
+            rows: int array `[rows]`, or bool array `[pairs]`.
+
+        Returns:
+            `Pairs`.
+        """
         columns = ["scene", "product", "category", "window", "popularity"]
         columns += [name for name in ("outfit", "assigned") if getattr(self, name) is not None]
         return dataclasses.replace(self, rejected=(), candidates=None, **{name: getattr(self, name)[rows] for name in columns})
@@ -205,7 +217,19 @@ class Pairs:
         return train, validation, test
 
     def split_numbers(self, fractions: Sequence[float], seed: int, by: str) -> np.ndarray:
-        """What `split` does, as int array `[pairs]`: index into `SPLITS`, -1 for a pair that is left out."""
+        """What `split` does, as numbers.
+
+        Args:
+            fractions: see `split`.
+            seed: see `split`.
+            by: see `split`.
+
+        Returns:
+            Int array `[pairs]`: index into `SPLITS`, -1 for a pair that is left out.
+
+        Raises:
+            InputError: as `split`.
+        """
         if by == "column" and self.assigned is not None:
             return self.assigned
         if by not in (SCENE, SCENE_PRODUCT):
@@ -221,7 +245,15 @@ class Pairs:
         return np.unique(np.concatenate([self._codes(self.scene, self.product), others]))
 
     def is_positive(self, scene: np.ndarray, product: np.ndarray) -> np.ndarray:
-        """Whether each product (image row) is a positive of each scene (image row); bool, broadcast shape."""
+        """Whether products are annotated positives of scenes, rejected pairs included.
+
+        Args:
+            scene: int array `[...]`, image rows.
+            product: int array `[...]`, image rows.
+
+        Returns:
+            Bool array of their broadcast shape.
+        """
         return np.isin(self._codes(scene, product), self.positives)
 
     def _codes(self, scene: np.ndarray, product: np.ndarray) -> np.ndarray:
@@ -235,7 +267,11 @@ class Pairs:
         return tuple(np.unique(self.product[self.category == index]) for index in range(len(self.categories)))
 
     def has_negative(self) -> np.ndarray:
-        """Bool `[pairs]`: whether the row's category has a product that is no positive of the row's scene."""
+        """For which pairs there is a product of the category that is no positive of the scene.
+
+        Returns:
+            Bool array `[pairs]`.
+        """
         available = np.array([len(products) for products in self.category_products])
         category_of = np.full(len(self.images.ids), -1)
         for category, products in enumerate(self.category_products):

@@ -53,9 +53,11 @@ def prepare(
     Args:
         annotations: see `read_annotations`: Shop-The-Look JSON lines, a table (CSV, Parquet), or outfits (TSV).
         categories: the category file of Shop-The-Look; None for the others.
-        images, min_strip: see `read_shop_the_look`.
+        images: folder of pictures, see `read_shop_the_look`.
         out: folder to make. It appears only when everything in it is complete.
-        fractions, seed: see `Pairs.split`.
+        fractions: shares of the scenes for train, validation and test, see `Pairs.split`. Defaults to 0.8, 0.1 and 0.1.
+        seed: int. Of the split. Defaults to 0.
+        min_strip: float. Least share of the scene that is left beside the product, see `read_shop_the_look`. Defaults to 0.2.
         split_by: `"scene"` (or the outfit), `"scene-product"`, see `Pairs.split`, or the name of a column of the annotations
             that holds train, validation or test. Defaults to `"scene"`.
         questions: fill-in-the-blank questions for `evaluate`, see `read_questions`. Defaults to None.
@@ -93,7 +95,7 @@ def prepare(
             for batch in rejected.to_batches(10_000):
                 file.writelines(json.dumps(row) + "\n" for row in reject_rows(pa.Table.from_batches([batch])))
         _write_products(folder, pairs, source)
-        reports = {shard.path.name: read_report(shard)["file"] for shard in shards}
+        reports = {shard.path.name: read_report(shard) for shard in shards}
         tables = sorted([*folder.glob("pairs-*.tfrecord"), folder / "candidates.json", *folder.glob("questions.json")])
         sources = {"annotations": annotations, "categories": categories, "questions": questions}
         manifest = {
@@ -118,7 +120,10 @@ def prepare(
             "sources": {
                 name: {"path": str(path), "sha256": sha256(path)} for name, path in sources.items() if path is not None
             },
-            "files": reports | {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in tables},
+            # what needs no check of its format whenever it is decoded
+            "only_jpegs": all(report["only_jpegs"] for report in reports.values()),
+            "files": {name: report["file"] for name, report in reports.items()}
+            | {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in tables},
         }
         manifest["hash"] = json_hash(manifest["files"])
         write_json(folder / "manifest.json", manifest)

@@ -49,7 +49,8 @@ def read_pairs(table: str | Path, images: str | Path, min_strip: float = MIN_STR
     Args:
         table: CSV in UTF-8, or Parquet, with columns `scene`, `product` and `category` and, if boxes are known, `left`, `top`,
             `right` and `bottom`; a row without them keeps its whole scene.
-        images, min_strip: see `read_shop_the_look`. An id may be a relative path with its suffix, too.
+        images: folder of pictures, see `read_shop_the_look`. An id may be a relative path with its suffix, too.
+        min_strip: float. See `read_shop_the_look`. Defaults to 0.2.
         split_column: str. Name of a column of `train`, `validation` or `test`, for `Pairs.split(by="column")`. Defaults to
             None: there is none.
 

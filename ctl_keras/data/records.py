@@ -53,7 +53,9 @@ def read_records(folder: str | Path, split: str) -> Pairs:
         path = folder / name
         if not path.is_file() or path.stat().st_size != file["bytes"]:
             raise InputError(f"{path} is missing or cut off: {file['bytes']} bytes are listed. Run `prepare` again.")
-    images = ImageRecords(manifest["images"], [folder / name for name in manifest["image_shards"]])
+    images = ImageRecords(
+        manifest["images"], [folder / name for name in manifest["image_shards"]], manifest.get("only_jpegs", False)
+    )
     categories = tuple(manifest["categories"])
     columns = read_pair_columns(folder, split)
     trained = columns if split == "train" else read_pair_columns(folder, "train")

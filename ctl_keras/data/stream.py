@@ -42,13 +42,16 @@ class PictureSource:
             self._windows = tf.constant(pairs.window)
 
     def batches(self, examples: tf.data.Dataset, roles: tuple[str, ...], batch_size: int) -> tf.data.Dataset:
+        """See `Source.batches`."""
+
         def read(rows: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             files = self._images.read(tf.reshape(rows[:, :-2], [-1]))
             return tf.reshape(files, [-1, 1 + len(roles)]), rows, draw_crops(seeds, self._size, 1 + len(roles))
 
         def load(files: tf.Tensor, row: tf.Tensor, crops: tf.Tensor) -> dict[str, tf.Tensor]:
-            scene = decode_image(files[0], tf.gather(self._windows, row[-1]))
-            products = [decode_image(files[1 + number]) for number in range(len(roles))]
+            checked = self._images.are_checked_jpegs
+            scene = decode_image(files[0], tf.gather(self._windows, row[-1]), is_checked_jpeg=checked)
+            products = [decode_image(files[1 + number], is_checked_jpeg=checked) for number in range(len(roles))]
             inputs = {
                 name: augmented(image, self._size, crops[number]) if self._augment else resize_image(image, self._size)
                 for number, (name, image) in enumerate(zip(("scene", *roles), [scene, *products], strict=True))

@@ -73,8 +73,15 @@ def pair_batches(
     of the same category and no positive of the scene is a negative.
 
     Args:
-        pairs, image_size, training, augment, seed, first_step, drop_remainder, source: see `triplets`.
+        pairs: the table.
         batch_size: int, pairs: `batch_size / group` groups of one category each. Defaults to 32.
+        image_size: int, pixels. Defaults to 224.
+        training: bool. See `triplets`, as are all up to `source`.
+        augment: bool. Random crop and mirror. Defaults to `training`.
+        seed: int. Of order and augmentation. Defaults to 0.
+        first_step: int. The batch to begin with; the dataset then never ends. Defaults to None: one pass over the pairs.
+        drop_remainder: bool. Leaves out the smaller last batch. Defaults to False.
+        source: where the inputs come from. Defaults to the decoded pictures.
         group: int. Pairs of one category that stay together, so that negatives exist. Defaults to 8.
 
     Returns:

@@ -107,5 +107,5 @@ def test_pictures_that_are_not_augmented_are_decoded_anew(train, monkeypatch):
 
 def test_a_damaged_picture_is_an_error(train, monkeypatch):
     monkeypatch.setattr(type(train.images), "read", lambda self, rows: tf.fill([tf.size(rows)], b"damaged"))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="not a JPEG, PNG, GIF or BMP picture"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Invalid JPEG data"):
         epoch(ctl.triplets(train, 16, SIZE))

@@ -247,3 +247,12 @@ def test_black_and_white_png_and_transparency_in_a_palette(photo):
     expected = np.asarray(Image.alpha_composite(white, clear).convert("RGB")).astype(int)
     assert (expected == 255).all(axis=-1).any()
     assert np.abs(decoded(encoded(palette, "PNG", bits=2, transparency=0)) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("window", [None, [0.2, 0.1, 0.7, 0.63]])
+def test_a_checked_jpeg_is_decoded_as_any_other(photo, window):
+    file = tf.constant(encoded(photo, "JPEG", quality=90))
+    part = None if window is None else tf.constant(window)
+    image = decode_image(file, part, is_checked_jpeg=True)
+    assert image.shape == ((60, 90, 3) if window is None else (31, 45, 3))
+    np.testing.assert_array_equal(image, decode_image(file, part))

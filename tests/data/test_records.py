@@ -1,6 +1,7 @@
 import hashlib
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -106,3 +107,21 @@ def test_errors(drawn, records, tmp_path):
     shard.write_bytes(shard.read_bytes()[:-10])
     with pytest.raises(ctl.InputError, match=r"pairs-train.tfrecord is missing or cut off: \d+ bytes are listed"):
         ctl.read_records(tmp_path / "out", "train")
+
+
+def test_other_pictures_than_jpegs(drawn, tmp_path):
+    folder = tmp_path / "drawn"
+    shutil.copytree(drawn, folder)
+    prepare(folder, tmp_path / "jpegs", fractions=(1, 0, 0))
+    assert ctl.read_records(tmp_path / "jpegs", "train").images.are_checked_jpegs
+    changed = sorted((folder / "images").glob("*.jpg"))[0]
+    Image.open(changed).save(changed.with_suffix(".png"))
+    changed.unlink()
+    prepare(folder, tmp_path / "mixed", fractions=(1, 0, 0))
+    pairs = ctl.read_records(tmp_path / "mixed", "train")
+    assert not pairs.images.are_checked_jpegs
+    assert changed.stem in pairs.images.ids
+    manifest = json.loads((tmp_path / "jpegs" / "manifest.json").read_text())
+    del manifest["only_jpegs"]  # as folders of before do not say so
+    (tmp_path / "jpegs" / "manifest.json").write_text(json.dumps(manifest))
+    assert not ctl.read_records(tmp_path / "jpegs", "train").images.are_checked_jpegs
