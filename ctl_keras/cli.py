@@ -209,12 +209,14 @@ def server_files(
     stable: Annotated[int | None, typer.Option(help="Version that the label `stable` names; the newest by default.")] = None,
     canary: Annotated[int | None, typer.Option(help="Version that the label `canary` names; none by default.")] = None,
     threads: Annotated[int, typer.Option(help="Batches that run at once: the server's cores.")] = 4,
+    as_json: AsJson = False,
 ) -> None:
     """Write what TensorFlow Serving is started with: models.config, batching, monitoring, docker-compose.yml."""
     from ctl_keras.export.server_files import FILES, write_server_files
 
     folder = write_server_files(model, out, name, stable, canary, threads)
-    typer.echo("\n".join(str(folder / file) for file in FILES))
+    files = [str(folder / file) for file in FILES]
+    _show(files, as_json, "\n".join(files))
 
 
 @app.command(cls=Command)

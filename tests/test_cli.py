@@ -1,7 +1,10 @@
 """The command line as a process: exit codes, streams, one-line errors."""
 
+import contextlib
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -9,8 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
 
 from ctl_keras import commands
+from ctl_keras.cli import app
 
 INTERRUPTED = f"ctl-keras: Interrupted. {commands._GO_ON}"
 COMMAND = Path(sys.executable).with_name("ctl-keras")
@@ -38,6 +43,40 @@ def test_every_verb_has_help_and_there_is_a_version():
     for verb in ("synthesize", "prepare", "train", "evaluate", "compare", "export", "score", "catalog", "recommend"):
         assert verb in listed
     assert cli("--version").stdout == "ctl-keras 0.1.0\n"
+
+
+def test_every_verb_that_answers_can_answer_in_json():
+    verbs = typer.main.get_command(app).commands
+    plain = [name for name, verb in verbs.items() if not any("--json" in option.opts for option in verb.params)]
+    assert plain in (["serve"], ["serve", "web"], ["web", "serve"])  # these run until they are stopped
+
+
+@pytest.mark.parametrize("asked_for_none", [True, False])
+def test_colours_can_be_turned_off(asked_for_none):
+    ours, theirs = pty.openpty()
+    environment = {name: value for name, value in ENV.items() if name != "NO_COLOR"} | {"TERM": "xterm-256color"}
+    environment |= {"NO_COLOR": "1"} if asked_for_none else {}
+    with subprocess.Popen([str(COMMAND), "--help"], stdout=theirs, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # how a pty's end is told
+            while part := os.read(ours, 65536):
+                shown += part
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"synthesize" in shown
+    assert (re.search(rb"\x1b\[[\d;]*3\d", shown) is None) == asked_for_none
+
+
+def test_shells_can_complete():
+    completed = subprocess.run(
+        [str(COMMAND)],
+        env={**ENV, "_CTL_KERAS_COMPLETE": "complete_bash", "COMP_WORDS": "ctl-keras pre", "COMP_CWORD": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert completed.stdout.split() == ["prepare"]
 
 
 @pytest.mark.slow

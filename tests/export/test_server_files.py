@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -113,3 +114,6 @@ def test_from_the_command_line(model, tmp_path):
     command = [Path(sys.executable).with_name("ctl-keras"), "server-files", "--model", model, "--out", tmp_path / "server"]
     said = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True).stdout
     assert said.split() == [str(tmp_path / "server" / file) for file in FILES]
+    command[-1] = tmp_path / "again"
+    said = subprocess.run([*map(str, command), "--json"], capture_output=True, text=True, check=True).stdout
+    assert json.loads(said) == [str(tmp_path / "again" / file) for file in FILES]
