@@ -7,8 +7,8 @@ from setuptools import find_packages, setup
 pictures = ["jinja2>=3.1,<4", "matplotlib>=3.8,<4"]
 download = ["anyio>=4,<5", "httpx>=0.27,<0.29"]
 serving = ["aiohttp>=3.10,<4", "grpcio>=1.60,<2", *download]
-notebooks = [*pictures, "ipykernel>=6.29,<8", "nbclient>=0.10,<0.12"]
 faiss = ["faiss-cpu>=1.9,<2"]
+notebooks = [*pictures, *serving, *faiss, "ipykernel>=6.29,<8", "nbclient>=0.10,<0.12"]
 milvus = ["milvus-lite>=2.5,<4; platform_system != 'Windows'", "pymilvus>=2.5,<4"]
 beam = ["apache-beam>=2.60,<3"]
 web = ["gradio>=6,<7"]
@@ -25,7 +25,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["ctl_keras", "ctl_keras.*"]),
-    package_data={"ctl_keras": ["py.typed", "*.pyi"]},
+    package_data={"ctl_keras": ["py.typed", "*.pyi", "pictures/*.html"]},
     python_requires=">=3.10,<3.14",
     install_requires=[
         "h5py>=3.10,<4",

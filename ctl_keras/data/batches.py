@@ -42,4 +42,7 @@ def image_batches(
     seeds = np.random.default_rng(crop_seed).integers(2**31, size=(len(rows), 2))
     dataset = tf.data.Dataset.from_tensor_slices((np.asarray(rows, np.int64), kept, seeds))
     parallel = tf.data.AUTOTUNE
-    return dataset.batch(batch_size).map(read, parallel).unbatch().map(load, parallel).batch(batch_size).prefetch(parallel)
+    loaded = dataset.batch(batch_size).map(read, parallel).unbatch().map(load, parallel).batch(batch_size)
+    # `unbatch` forgets it, and `predict` would warn of data that run out
+    counted = loaded.apply(tf.data.experimental.assert_cardinality(-(-len(rows) // batch_size)))
+    return counted.prefetch(parallel)

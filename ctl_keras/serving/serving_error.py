@@ -21,7 +21,7 @@ class ServingError(RuntimeError):
         return f"{self.status}: {self.message}" + (f" {self.hint}" if self.hint else "")
 
 
-_CATALOG = "The export has no catalog: export with one (`ctl-keras export --catalog FILE`)."
+_CATALOG = "The export has no catalog: export with one (`ctl-keras export --catalog DIR`)."
 _MISSING = {
     "recommend": _CATALOG,
     "rerank": _CATALOG,
