@@ -9,7 +9,20 @@ import pytest
 import ctl_keras as ctl
 
 ROOT = Path(ctl.__file__).parent
-FLOW = ["data", "layers", "models", "losses", "metrics", "training", "evaluation", "export", "serving", "retrieval", "pictures"]
+FLOW = [
+    "data",
+    "layers",
+    "models",
+    "losses",
+    "metrics",
+    "training",
+    "evaluation",
+    "export",
+    "serving",
+    "retrieval",
+    "pictures",
+    "web",
+]
 FILES = sorted(ROOT.rglob("*.py"))
 
 

@@ -26,6 +26,7 @@ class Recommender:
             products already, because it was loaded, must have been built from this catalog.
 
     Attributes:
+        model: `LocalModel`, the export.
         catalog: `Catalog`.
         index: `Index`.
         is_exact: bool, whether answers are the nearest products by the model's own distance. Not so with an approximate index,
@@ -40,8 +41,8 @@ class Recommender:
     """
 
     def __init__(self, model: str | Path, catalog: str | Path, index: Index | None = None):
-        self._local, self.catalog = LocalModel(model), Catalog(catalog)
-        self.catalog.require_model(self._local.manifest, model)
+        self.model, self.catalog = LocalModel(model), Catalog(catalog)
+        self.catalog.require_model(self.model.manifest, model)
         self.index = ExactIndex() if index is None else index  # an empty one is false
         if not self.index.is_built:
             self.index.build(self.catalog.embeddings, self.catalog.ids, self.catalog.categories)
@@ -52,7 +53,8 @@ class Recommender:
 
     @property
     def is_exact(self) -> bool:
-        return self.index.is_exact and bool(self._local.manifest["query_is_exact"])
+        """Whether it returns the nearest products, and not only nearly so: index and model are exact."""
+        return self.index.is_exact and bool(self.model.manifest["query_is_exact"])
 
     def recommend(
         self,
@@ -87,13 +89,13 @@ class Recommender:
             raise InputError(f"`k` must be positive. Received: {k}")
         if not categories:
             raise InputError("Name at least one category.")
-        queries = self._local.embed_scene(scene, categories)["query"]
+        queries = self.model.embed_scene(scene, categories)["query"]
         allowed = None if where is None else self.catalog.where(where)
         for ids, wanted in ((include, True), (exclude, False)):
             if ids is not None:
                 named = self.catalog.mask(ids) == wanted
                 allowed = named if allowed is None else allowed & named
-        paths = [self._local.category_path(category) for category in categories]
+        paths = [self.model.category_path(category) for category in categories]
         return {
             category: self._nearest(scene, path, query, k, allowed)
             for category, path, query in zip(categories, paths, queries, strict=True)
@@ -110,7 +112,7 @@ class Recommender:
             rows, distances = found.rows[0, : found.found[0]], found.distances[0, : found.found[0]]
             embeddings = np.asarray(self.catalog.embeddings[rows])
             if not self.is_exact:
-                distances = self._local.distances(scene, category, embeddings)
+                distances = self.model.distances(scene, category, embeddings)
                 order = np.argsort(distances, kind="stable")
                 rows, distances, embeddings = rows[order], distances[order], embeddings[order]
             kept = _different(embeddings, k)

@@ -86,6 +86,26 @@ class LocalModel:
             self.category_path(category)
         return self._batched("embed_scene", scene_bytes=[_scene_bytes(scene)] * len(categories), category=categories)
 
+    def describe_scene(self, scene: str | Path, categories: Sequence[str]) -> dict[str, np.ndarray]:
+        """All that the model knows of one scene for each of some categories: what `embed_scene` gives, and its regions.
+
+        Args:
+            scene: picture file.
+            categories: whole paths or last parts.
+
+        Returns:
+            A dict with the outputs of `embed_scene`, `region_embeddings`, float32 `[categories, regions, dim]`, and, unless the
+            attention is uniform, `attention_embeddings` of the same shape.
+
+        Raises:
+            InputError: as `embed_scene`.
+        """
+        for category in categories:
+            self.category_path(category)
+        files = tf.constant([_scene_bytes(scene)] * len(categories))
+        described = self.loaded.describe_scene(files, tf.constant(list(categories)))
+        return {name: value.numpy() for name, value in described.items()}
+
     def embed_product(self, products: Sequence[bytes]) -> dict[str, np.ndarray]:
         """Embeddings of products.
 
@@ -117,7 +137,13 @@ class LocalModel:
         return distances
 
     def category_path(self, category: str) -> str:
-        """The whole path of a category that is named by it or by its last part.
+        """The whole path of a category.
+
+        Args:
+            category: whole path or last part.
+
+        Returns:
+            str.
 
         Raises:
             InputError: the model does not know it.

@@ -40,9 +40,9 @@ def test_a_whole_look(recommender, scenes, nearest):
 
 def test_the_scene_goes_through_the_network_once(recommender, scenes, monkeypatch):
     calls = []
-    real = recommender._local.loaded.signatures["embed_scene"]
+    real = recommender.model.loaded.signatures["embed_scene"]
     fake = {"embed_scene": lambda **inputs: calls.append(len(inputs["category"])) or real(**inputs)}
-    monkeypatch.setattr(recommender._local, "loaded", type("Loaded", (), {"signatures": fake}))
+    monkeypatch.setattr(recommender.model, "loaded", type("Loaded", (), {"signatures": fake}))
     recommender.recommend(scenes[0], ["Shoes", "Hats", "Pants"], k=2)
     assert calls == [3]
 
