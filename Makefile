@@ -30,6 +30,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python docs/check_docstrings.py
 
 # With DATA=DIR the main job runs on a Shop-The-Look folder with the package's own defaults; without, on drawn data with
 # small pictures and random weights, which need no download; its frozen backbone sees each picture once. ARGS="--set …" goes to `train` and wins.
@@ -67,7 +68,7 @@ demo:
 	@echo "  records/           $(if $(DATA),,the drawn pictures of data/, )cropped, checked and split"
 	@echo "  run/               settings, history, checkpoints, the trained model"
 	@echo "  evaluation.json    accuracy, hit@k and MRR with intervals, beside the baselines"
-	@echo "  report/            loss_curve.png  ranked_products.png  attention.png  calibration.png"
+	@echo "  report/            report.html, and its pictures: loss_curve.png  ranked_products.png  attention.png  calibration.png"
 	@echo "  catalog/           the products' embeddings, memory-mapped"
 	@echo "  saved_models/$(NAME)/   for TensorFlow Serving"
 
@@ -75,7 +76,7 @@ notebooks: install
 	$(BIN)/jupyter execute --timeout=900 notebooks/*.ipynb
 
 docs: install  ## the site, in build/site
-	$(BIN)/mkdocs build --strict --quiet --site-dir build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
 
 web: install  ## the page, with what `make demo` made
 	$(BIN)/ctl-keras web --model $(OUT)/saved_models/$(NAME) --catalog $(OUT)/catalog

@@ -151,20 +151,19 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="Folder made by prepare.")],
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file; - prints them.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Folder to make, with pictures. Needs ctl-keras[pictures].")] = None,
+    report: Annotated[Path | None, typer.Option(help="Folder to make, with report.html. Needs ctl-keras[pictures].")] = None,
+    beside: Annotated[Path | None, typer.Option(help="With --report: another run to lay beside this one.")] = None,
 ) -> None:
     """Rank the products of each pair's category; with baselines, calibration and 95 % intervals. Stored in the run, too."""
     from ctl_keras.evaluation.evaluate import evaluate_run
     from ctl_keras.evaluation.tables import format_table
-    from ctl_keras.files import require_new
-    from ctl_keras.pictures.report import write_report
+    from ctl_keras.pictures.report import check_report, write_report
 
-    if report is not None:
-        require_new(report)
+    check_report(run, report, beside)
     result = evaluate_run(run, data, split, json_file if json_file != Path("-") else None)
     _show(result, json_file == Path("-"), format_table(result))
     if report is not None:
-        write_report(run, data, split, report)
+        write_report(run, data, split, report, beside)
 
 
 @app.command(cls=Command)
@@ -272,6 +271,19 @@ def recommend(
 
     found = Recommender(model, catalog).recommend(scene, categories, k, where)
     _show([row for rows in found.values() for row in rows], as_json, format_products(found, k))
+
+
+@app.command(cls=Command)
+def web(
+    model: Model,
+    catalog: Annotated[Path, typer.Option(help="Folder made by catalog.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Of the page.", min=1, max=65535)] = 7860,
+) -> None:
+    """The page: a scene, the products that complete it, and why. Needs ctl-keras[web]."""
+    from ctl_keras.web.serve import serve as show
+
+    show(model, catalog, host, port)
 
 
 @app.command(cls=Command)

@@ -31,11 +31,10 @@ def compare(runs: Sequence[str | Path], data: str | Path, split: str = "test") -
     """
     if len(runs) < 2:
         raise InputError(f"`compare` needs two or more runs, the first being the reference. Received: {len(runs)}")
-    data_hash, candidates = read_manifest(data)["hash"], candidates_hash(read_records(data, split))
     for run in runs:
         if not (Path(run) / "model.keras").is_file():
             load_run(run)  # says what is missing, before the others take their time
-    return compare_evaluations([_evaluation(run, data, split, data_hash, candidates) for run in runs])
+    return compare_evaluations([evaluation_of(run, data, split) for run in runs])
 
 
 def compare_evaluations(evaluations: Sequence[StoredEvaluation], resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
@@ -84,11 +83,17 @@ def compare_evaluations(evaluations: Sequence[StoredEvaluation], resamples: int 
     return {"split": first.result["split"], "pairs": len(first.pairs), **same, "reference": first.run, "runs": rows}
 
 
-def _evaluation(run: str | Path, data: str | Path, split: str, data_hash: str, candidates: str) -> StoredEvaluation:
+def evaluation_of(run: str | Path, data: str | Path, split: str = "test") -> StoredEvaluation:
+    """The stored evaluation of a run on this data and these candidates; evaluates its present model if there is none.
+
+    Raises:
+        InputError: as `evaluate_run`.
+    """
+    data_hash, candidates = read_manifest(data)["hash"], candidates_hash(read_records(data, split))
+    if (Path(run) / "model.keras").is_file() and (stored := read_evaluation(run, split, data_hash, candidates)):
+        return stored
+    evaluate_run(run, data, split)
     stored = read_evaluation(run, split, data_hash, candidates)
-    if stored is None:
-        evaluate_run(run, data, split)
-        stored = read_evaluation(run, split, data_hash, candidates)
     if stored is None:
         raise RuntimeError(f"The evaluation of {run} changed while it was read. Compare again.")
     return stored

@@ -26,7 +26,8 @@ def answer_questions(
         data: folder that `prepare` made.
         images: its pictures, `Pairs.images` of any split.
         batch_size: int. Defaults to 32.
-        resamples, seed: of the bootstrap over questions. Default to 1000 and 0.
+        resamples: int. Of the bootstrap over questions. Defaults to 1000.
+        seed: int. Of the bootstrap. Defaults to 0.
 
     Returns:
         `{"questions", "left_out", "chance", "model": {"value", "low", "high", "n"}, …}`: the share of right answers, ties

@@ -14,7 +14,8 @@ def new_figure(rows: int, columns: int, cell: tuple[float, float]) -> tuple[Any,
     """A matplotlib figure that needs no display.
 
     Args:
-        rows, columns: grid of axes.
+        rows: int, of the grid of axes.
+        columns: int.
         cell: width and height of one, in inches.
 
     Returns:

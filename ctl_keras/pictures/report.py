@@ -1,62 +1,99 @@
-"""A folder of pictures of what a run has learned."""
+"""A folder that shows what a run has learned: one page with everything, and its pictures one by one."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ctl_keras.config import Config, from_dict
 from ctl_keras.data.batches import image_batches
 from ctl_keras.data.pairs import Pairs
-from ctl_keras.data.records import read_records
-from ctl_keras.evaluation.evaluate import with_model_categories
+from ctl_keras.data.records import read_manifest
+from ctl_keras.errors import InputError
+from ctl_keras.evaluation.compare import compare_evaluations
 from ctl_keras.evaluation.rankers import model_rankers
 from ctl_keras.evaluation.ranking import Ranker
-from ctl_keras.evaluation.reliability import reliability
-from ctl_keras.files import new_folder, read_json
+from ctl_keras.files import new_folder, require_new
 from ctl_keras.models.complete_the_look import CompleteTheLook
-from ctl_keras.pictures.boards import attention_board, calibration_curve, loss_curve, ranking_board, save, short_name
-from ctl_keras.training.calibration import Calibration
-from ctl_keras.training.callbacks import read_history
-from ctl_keras.training.run import load_run
+from ctl_keras.pictures.boards import (
+    attention_board,
+    calibration_curve,
+    loss_curve,
+    new_figure,
+    ranking_board,
+    save,
+    short_name,
+)
+from ctl_keras.pictures.report_images import page_style
+from ctl_keras.pictures.report_page import render, template
+from ctl_keras.pictures.report_run import read_evaluated_run
 
 SCENES, RANKED, CATEGORIES = 6, 6, 6
+PAGE = "report.html"
 
 
-def write_report(run: str | Path, data: str | Path, split: str, out: str | Path) -> list[Path]:
-    """Draws loss curve, ranked products, attention and calibration of a finished run.
+def write_report(
+    run: str | Path, data: str | Path, split: str, out: str | Path, beside: str | Path | None = None
+) -> list[Path]:
+    """Writes what a finished run has learned: a page that needs no other file, and some of its pictures as PNG.
+
+    The figures are those of the run's stored evaluation; a run without one of this data and its present model is evaluated
+    first.
 
     Args:
         run: run folder.
         data: prepared data.
-        split: the split that the scenes are taken from.
-        out: folder to make; it gets `loss_curve.png`, `ranked_products.png`, `attention.png` and
+        split: the split that it is evaluated on.
+        out: folder to make; it gets `report.html`, `loss_curve.png`, `ranked_products.png`, `attention.png` and
             `calibration.png`.
+        beside: another run to lay beside this one, the reference of the differences. Defaults to None: none.
 
     Returns:
         The files.
 
     Raises:
-        InputError: no run or data, or `out` exists.
-        ImportError: matplotlib is not installed.
+        InputError: no run or data, `out` exists, or `beside` is the same run or one that ranks other pairs.
+        ImportError: matplotlib or Jinja2 is not installed.
     """
-    run, out = Path(run), Path(out)
-    model, _ = load_run(run)
-    config = from_dict(Config, read_json(run / "config.json", "The settings of the run"))
-    pairs, _ = with_model_categories(model, read_records(data, split))
-    rows = _spread(pairs, SCENES)
-    calibration = from_dict(Calibration, read_json(run / "calibration.json", "The run's calibration"))
-    ranker = model_rankers(model, pairs, 32)["model"]
-    figures = {
-        "loss_curve.png": loss_curve(read_history(run / "history.csv"), config.training.margin),
-        "ranked_products.png": ranking_board(ranked_rows(model, pairs, rows, ranker=ranker)),
-        "attention.png": attention_figure(model, pairs, rows),
-        "calibration.png": calibration_curve(reliability(pairs, ranker, calibration)),
-    }
+    out = Path(out)
+    check_report(run, out, beside)
+    first = read_evaluated_run(run, data, split)
+    second = None if beside is None else read_evaluated_run(beside, data, split)
+    comparison = None if second is None else compare_evaluations([second.stored, first.stored])
+    rows = _spread(first.pairs, SCENES)
+    with page_style():
+        figures = {
+            "loss_curve.png": loss_curve(first.history, first.config.training.margin),
+            "ranked_products.png": ranking_board(ranked_rows(first.model, first.pairs, rows, ranker=first.ranker)),
+            "attention.png": attention_figure(first.model, first.pairs, rows),
+            "calibration.png": calibration_curve(first.stored.result["calibration"]),
+        }
+    page = render(first, second, comparison, str(data), read_manifest(data)["hash"], rows)
     with new_folder(out) as folder:
+        (folder / PAGE).write_text(page, encoding="utf-8")
         for name, figure in figures.items():
             save(figure, folder / name)
-    return [out / name for name in figures]
+    return [out / name for name in (PAGE, *figures)]
+
+
+def check_report(run: str | Path, out: str | Path | None, beside: str | Path | None = None) -> None:
+    """Refuses a report that could not be written, before the evaluation takes its time.
+
+    Raises:
+        InputError: `out` exists, or `beside` without `out`, the same run or no finished run.
+        ImportError: matplotlib or Jinja2 is not installed.
+    """
+    if out is None:
+        if beside is not None:
+            raise InputError("Another run is laid beside this one in the report: name a folder for it with --report.")
+        return
+    require_new(Path(out))
+    if beside is not None:
+        if Path(beside).resolve() == Path(run).resolve():
+            raise InputError(f"The run {run} cannot be laid beside itself. Name another one.")
+        if not (Path(beside) / "model.keras").is_file():
+            raise InputError(f"{beside} holds no trained model to lay beside {run}. Name a run that has ended.")
+    template()
+    new_figure(1, 1, (1, 1))
 
 
 def ranked_rows(
@@ -81,13 +118,15 @@ def ranked_rows(
         nearest = np.argsort(distances, kind="stable")[:count]
         pictures = _pictures(pairs, candidates[nearest], None, model.image_size)
         is_own = pairs.is_positive(pairs.scene[row], candidates[nearest])
-        position = np.searchsorted(candidates, pairs.product[row])
+        own_distance = distances[np.searchsorted(candidates, pairs.product[row])]
+        others = distances[~pairs.is_positive(pairs.scene[row], candidates)]
+        nearer = (others < own_distance).sum() + (others == own_distance).sum() / 2
         result.append(
             {
                 "scene": scenes[number],
                 "product": own[number],
                 "title": short_name(pairs.categories[pairs.category[row]]),
-                "rank": f"{1 + int((distances < distances[position]).sum())} of {len(candidates)}",
+                "rank": f"{1 + nearer:g} of {1 + len(others)}",
                 "ranked": list(zip(pictures, distances[nearest].tolist(), is_own.tolist(), strict=True)),
             }
         )
