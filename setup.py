@@ -15,7 +15,7 @@ web = ["gradio>=6,<7"]
 browser = ["axe-playwright-python>=0.1.5,<0.2", "playwright>=1.49,<2"]
 docs = ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10", "mkdocstrings[python]>=1,<2"]
 test = [*pictures, *serving, *faiss, "hypothesis>=6.100,<7", "pytest>=8,<10", "pytest-xdist>=3.5,<4"]
-lint = ["mypy>=2,<3", "ruff>=0.17,<0.18"]
+lint = ["griffelib>=2,<3", "mypy>=2,<3", "ruff>=0.17,<0.18"]
 
 setup(
     name="ctl-keras",

@@ -20,8 +20,8 @@ from ctl_keras.data.cached_pictures import CachedPictures
 from ctl_keras.data.stream import PictureSource
 
 SIZE, BATCH = 224, 32
-SCENES, PRODUCTS = (400, 800) if FULL else (120, 240)
-REPETITIONS = 7 if FULL else 3
+SCENES, PRODUCTS = (1200, 2400) if FULL else (120, 240)
+REPETITIONS = 5 if FULL else 3
 PREPARED = 40_000 if FULL else 6_000  # pictures
 
 

@@ -212,7 +212,16 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """All settings of a run: `model.*`, `data.*` and `training.*`."""
+    """All settings of a run; `train` writes them to `config.json`.
+
+    Attributes:
+        model: `ModelConfig`.
+        data: `DataConfig`.
+        training: `TrainingConfig`.
+
+    Raises:
+        InputError: a feature cache for a backbone that is trained.
+    """
 
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)

@@ -4,7 +4,7 @@
 saved_models/NAME/<version>/
     saved_model.pb  variables/  fingerprint.pb                        stock ops only
     assets.extra/tf_serving_warmup_requests                           replayed before they were written
-    manifest.json                                                     settings, categories, signatures, metrics, hashes
+    manifest.json                                                     settings, categories, signatures, data, metrics, hashes
     MODEL_CARD.md
 ```
 """
@@ -21,6 +21,7 @@ from ctl_keras.config import EXPORT_PRECISIONS, from_dict, require_choice, to_di
 from ctl_keras.errors import InputError
 from ctl_keras.export.golden import TOLERANCE, GoldenPair, golden_pairs, largest_difference
 from ctl_keras.export.model_card import model_card
+from ctl_keras.export.provenance import run_data, run_metrics
 from ctl_keras.export.servable import Servable
 from ctl_keras.export.warmup import replay, warmup_requests, write_warmup
 from ctl_keras.files import json_hash, new_folder, read_json, require_new, sha256, versions, write_json
@@ -63,13 +64,27 @@ def export(
         RuntimeError: the export fails its own warm-up, or the golden answers do not come back from it.
         OSError, tf.errors.OpError: the disk is full, or the folder cannot be written; nothing stays behind.
     """
+    return _export(model, to, version, calibration, {"metrics": metrics or {}}, optimize, precision)
+
+
+def _export(
+    model: CompleteTheLook,
+    to: str | Path,
+    version: int | None,
+    calibration: Calibration | None,
+    known: dict[str, Any],
+    optimize: bool,
+    precision: str,
+) -> Path:
+    """`export`, with all that the manifest should say of the model's making: `known`."""
     require_choice("precision", precision, EXPORT_PRECISIONS)
     target = version_folder(to, version)
     golden = golden_pairs(model)
     served = model if precision == "float32" else model.copy("mixed_bfloat16")
     servable = Servable(served, calibration or UNCALIBRATED, optimize)
     manifest = {
-        **_manifest(model, calibration, metrics),
+        **_manifest(model, calibration),
+        **known,
         "optimized": optimize,
         "precision": precision,
         "golden": [pair.to_json() for pair in golden],
@@ -136,14 +151,15 @@ def write_version(target: Path, module: tf.Module, signatures: dict[str, Any], m
 def export_run(
     run: str | Path, to: str | Path, version: int | None = None, optimize: bool = False, precision: str = "float32"
 ) -> Path:
-    """Exports the model of a finished run with its calibration and its validation figures; see `export`.
+    """Exports the model of a finished run with its calibration, its data and its figures; see `export`.
 
     Raises:
         InputError: the run has not ended, or as `export`.
     """
     model, record = load_run(run)
     values = read_json(Path(run) / "calibration.json", "The run's calibration")
-    return export(model, to, version, from_dict(Calibration, values), {"validation": record["best"]}, optimize, precision)
+    known = {"metrics": run_metrics(run, record), "data": run_data(record)}
+    return _export(model, to, version, from_dict(Calibration, values), known, optimize, precision)
 
 
 def model_hash(model: CompleteTheLook) -> str:
@@ -155,7 +171,7 @@ def model_hash(model: CompleteTheLook) -> str:
     return digest.hexdigest()
 
 
-def _manifest(model: CompleteTheLook, calibration: Calibration | None, metrics: dict[str, Any] | None) -> dict[str, Any]:
+def _manifest(model: CompleteTheLook, calibration: Calibration | None) -> dict[str, Any]:
     exact = model.config.has_inner_product
     return {
         "model": "complete_the_look",
@@ -168,7 +184,6 @@ def _manifest(model: CompleteTheLook, calibration: Calibration | None, metrics: 
         if exact
         else "left out: plain norms and product attention have no inner-product form; `query` ranks approximately",
         "calibration": to_dict(calibration) if calibration else None,
-        "metrics": metrics or {},
         "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
     }
 

@@ -1,6 +1,9 @@
 """The page that tells a stranger what an export is."""
 
+import json
 from typing import Any
+
+from ctl_keras.evaluation.ranking import METRICS
 
 
 def model_card(manifest: dict[str, Any], name: str, version: int) -> str:
@@ -10,20 +13,16 @@ def model_card(manifest: dict[str, Any], name: str, version: int) -> str:
         manifest: as `export` writes it.
         name: str. Of the model.
         version: int.
+
+    Returns:
+        The text: what it is for, how to call it, what it was trained on, how good it is and where its limits are.
     """
-    settings, calibration = manifest["settings"], manifest["calibration"]
-    categories = "\n".join(f"* {category}" for category in manifest["categories"])
+    settings = manifest["settings"]
     signatures = "\n".join(
         f"| `{signature}` | {_names(value['inputs'])} | {_names(value['outputs'])} |"
         for signature, value in manifest["signatures"].items()
     )
-    compatibility = (
-        f"a logistic map of the distance, fitted on {calibration['pairs']} validation pairs against as many negatives"
-        if calibration
-        else "not calibrated: `sigmoid(2 - hybrid_distance)`"
-    )
-    metrics = manifest["metrics"].get("validation", {})
-    figures = "\n".join(f"* {key}: {value:.4g}" for key, value in metrics.items() if isinstance(value, int | float))
+    categories = "\n".join(f"* {category}" for category in manifest["categories"])
     return f"""# {name}, version {version}
 
 Given a photo of a scene, a photo of a product and the product's category: a distance that says how well the product completes
@@ -33,25 +32,106 @@ the scene. The smaller, the better; it ranks products *of one category* for one 
   pictures of {manifest["image_size"]} pixels.
 * Distance: {settings["distance"]}, {"squared" if settings["squared"] else "plain norms"}; attention: {settings["attention"]};
   embeddings of {settings["dim"]} numbers.
-* `compatibility`: {compatibility}.
-* A scene should not show the product itself: the model was trained on scenes from which it was cut.
-{_catalog(manifest)}
-## Signatures
+* `compatibility`: {_compatibility(manifest["calibration"])}.
+
+## Intended use
+* Ranking and re-ranking a shop's products of one category for a photo: recommendations beside a picture, a look to complete.
+* Not for finding the product that a photo shows: the model was trained on scenes from which the product was cut.
+* Not for judging people. The photo goes in as a whole, whoever is in it, and nothing was measured by groups of people.
+
+## How to call it
+```python
+import ctl_keras as ctl
+
+with ctl.Client("grpc://localhost:8500", model="{name}") as client:
+    client.score("scene.jpg", ["product.jpg"], {json.dumps(manifest["categories"][0])})["hybrid_distance"]
+```
+`tf.saved_model.load` needs nothing of the package that made it. Signatures:
+
 | signature | inputs | outputs |
 |---|---|---|
 {signatures}
 
 Pictures are JPEG, PNG, GIF or BMP files; their EXIF orientation is not applied. A row with a picture that can't be decoded, or
 with an unknown category, has `valid` false and the largest possible distance.
+{_catalog(manifest)}
+## Trained on
+{_data(manifest.get("data"))}
 
-## Categories
+Categories that it knows; any other is answered with `valid` false:
+
 {categories}
 
-## Measured while training
-{figures or "nothing recorded"}
+## Measured
+{_test(manifest["metrics"].get("test"))}
+
+{_validation(manifest["metrics"].get("validation", {}))}
+
+## Limits
+* It has learned what goes together in its training data. Other places, seasons, tastes and kinds of photos are other data:
+  measure there before relying on it.
+* A distance compares products of one category for one scene. Other categories, and other versions, have other scales.
+* `compatibility` says how often this product wins against a random one of its category, not how often a shopper would
+  agree.
+* {_exactness(manifest)}
 
 Made with TensorFlow {manifest["versions"]["tensorflow"]}, Keras {manifest["versions"]["keras"]}.
 """
+
+
+def _compatibility(calibration: dict[str, Any] | None) -> str:
+    if calibration is None:
+        return "not calibrated: `sigmoid(2 - hybrid_distance)`"
+    return f"a logistic map of the distance, fitted on {calibration['pairs']} validation pairs against as many negatives"
+
+
+def _data(data: dict[str, Any] | None) -> str:
+    if data is None:
+        return "Unknown: the model was exported from Python, without a run."
+    text = f"`{data['name']}`, hash `{data['hash'][:12]}`"
+    if "splits" not in data:
+        return f"{text}."
+    rows = "\n".join(f"| {name} | {n['pairs']} | {n['scenes']} | {n['products']} |" for name, n in data["splits"].items())
+    known = ", ".join(f"{kind} {share:.1%}" for kind, share in data["leakage"].get("test", {}).items())
+    return f"""{text}, split by {data["split_by"]}.
+
+| split | pairs | scenes | products |
+|---|---|---|---|
+{rows}
+
+Known from train, of the test pairs: {known or "nothing"}."""
+
+
+def _test(test: dict[str, Any] | None) -> str:
+    if test is None:
+        return "Not evaluated on a test split before the export: `ctl-keras evaluate`, then export again."
+    rows = [("**model**", test["model"])]
+    rows += [(category.replace("|", "\\|"), figures) for category, figures in test["model"]["by_category"].items()]
+    rows += [(f"baseline: {baseline}", figures) for baseline, figures in test["baselines"].items()]
+    table = "\n".join(f"| {title} | {' | '.join(_interval(figures[name]) for name in METRICS)} |" for title, figures in rows)
+    return f"""On {test["pairs"]} test pairs, each ranked among the products of its category, with 95 % intervals over scenes
+(`binary_accuracy` of 0.5 is chance):
+
+| | {" | ".join(METRICS)} |
+|---|---|---|---|---|
+{table}
+
+Expected calibration error of `compatibility`: {test["expected_calibration_error"]:.3f}."""
+
+
+def _interval(figure: dict[str, float]) -> str:
+    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+
+
+def _validation(best: dict[str, Any]) -> str:
+    figures = ", ".join(f"{key.removeprefix('val_')} {value:.4g}" for key, value in best.items() if key.startswith("val_"))
+    return f"On the validation split while training, in the best epoch: {figures or 'nothing recorded'}."
+
+
+def _exactness(manifest: dict[str, Any]) -> str:
+    if manifest["query_is_exact"]:
+        return "`2 - query . embedding` is the distance, exactly; any index for inner products ranks as the model does."
+    return "`query` ranks only nearly as the model does: its distance has no inner-product form. `serving_default` is exact."
 
 
 def _catalog(manifest: dict[str, Any]) -> str:

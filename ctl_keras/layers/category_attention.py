@@ -24,6 +24,9 @@ class CategoryAttention(keras.layers.Layer):
     Returns:
         Weights that add up to 1 over the regions: `[batch, regions]`, or `[batch, products, regions]`.
 
+    Raises:
+        ValueError: `categories` or `temperature` is not positive.
+
     Reference:
         Kang et al., CVPR 2019 (arXiv 1812.01748), section 4.2.
     """

@@ -31,6 +31,9 @@ class HybridDistance(keras.layers.Layer):
         A dict of `"hybrid_distance"` (the one that `distance` chooses), `"global_distance"` and `"local_distance"`, each
         float32 (float64 for a float64 layer) `[batch, products]`.
 
+    Raises:
+        ValueError: there is no such distance.
+
     Reference:
         Kang et al., CVPR 2019 (arXiv 1812.01748), section 4.2.
     """

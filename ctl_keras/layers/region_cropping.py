@@ -23,7 +23,11 @@ class RegionCropping(keras.layers.Layer):
         `[batch, rows * columns, channels]`, or `[batch, rows * columns, crop_size, crop_size, channels]`, row by row.
 
     Raises:
-        ValueError: the grid is finer than the input.
+        ValueError: `grid` is not two positive numbers, `crop_size` is not positive, or the grid is finer than the input.
+
+    Reference:
+        The article "What are the secret ingredients of Pinterest's fashion recommendations? Part 1"; without crops, the
+        regions of Kang et al., CVPR 2019 (arXiv 1812.01748), section 4.2.
     """
 
     def __init__(self, grid, crop_size=None, **kwargs):

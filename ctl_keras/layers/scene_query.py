@@ -23,6 +23,12 @@ class SceneQuery(keras.layers.Layer):
 
     Returns:
         float32 (float64 for a float64 layer) `[batch, dim]`.
+
+    Raises:
+        ValueError: there is no such distance.
+
+    Reference:
+        The distance of Kang et al., CVPR 2019 (arXiv 1812.01748), section 4.2, multiplied out (docs/concepts.md).
     """
 
     def __init__(self, distance: str = "hybrid", **kwargs):

@@ -25,6 +25,9 @@ class StyleProjection(keras.layers.Layer):
     Returns:
         float32 tensor `[..., dim]` (float64 for a float64 layer) of unit vectors.
 
+    Raises:
+        ValueError: `dim` or `hidden` is not positive, or `dropout` is not in 0..1.
+
     Reference:
         Kang et al., Complete the Look, CVPR 2019 (arXiv 1812.01748), section 4.
     """

@@ -12,7 +12,10 @@ class UniformAttention(keras.layers.Layer):
         regions: float tensor `[batch, regions, dim]`.
 
     Returns:
-        `[batch, regions]`, each `1 / regions`.
+        float32 `[batch, regions]`, each `1 / regions`.
+
+    Reference:
+        The comparison with attention of Kang et al., CVPR 2019 (arXiv 1812.01748), section 4.2.
     """
 
     def __init__(self, **kwargs):

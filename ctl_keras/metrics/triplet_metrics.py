@@ -21,6 +21,16 @@ class _PerAnchor(keras.metrics.Mean):
         return super().update_state(self.value(positive, negatives, exists), weight)
 
     def value(self, positive: tf.Tensor, negatives: tf.Tensor, exists: tf.Tensor) -> tf.Tensor:
+        """The figure of each anchor.
+
+        Args:
+            positive: float32 `[batch, 1]`, distances.
+            negatives: float32 `[batch, negatives]`, distances.
+            exists: bool `[batch, negatives]`, whether there is such a negative.
+
+        Returns:
+            Float32 `[batch]`.
+        """
         raise NotImplementedError
 
 

@@ -77,8 +77,10 @@ class Backbone(keras.layers.Layer):
         return tuple(self.trunk.outputs[1].shape[1:3])
 
     def unfreeze(self, first: str) -> None:
-        """Trains the layers from the first one whose name begins with `first` on and freezes the others; `"all"` and `"none"`
-        mean what they say.
+        """Trains the layers from one on and freezes those before it.
+
+        Args:
+            first: str. How the first layer's name begins, such as `"conv5"`; `"all"` and `"none"` mean what they say.
 
         Raises:
             InputError: no layer's name begins so.
@@ -97,8 +99,16 @@ class Backbone(keras.layers.Layer):
 
     @contextlib.contextmanager
     def running(self, trunk: FoldedTrunk | None) -> Iterator[None]:
-        """What is traced in the block runs `trunk`; None is the network as it is. By default, a network in inference mode has
-        its BatchNorms folded into the convolutions."""
+        """A context in which what is traced runs another network.
+
+        By default, a network in inference mode has its BatchNorms folded into the convolutions.
+
+        Args:
+            trunk: `FoldedTrunk` to run; None is the network as it is.
+
+        Yields:
+            Nothing.
+        """
         usual, self._folded = self._folded, trunk
         try:
             yield

@@ -87,18 +87,22 @@ class CompleteTheLook(keras.Model):
 
     @property
     def scene_tower(self) -> keras.Model:
+        """Functional model of a scene and a category, see above: the query that ranks products."""
         return self._towers.scene
 
     @property
     def product_tower(self) -> keras.Model:
+        """Functional model of a product: its embedding `[batch, dim]`."""
         return self._towers.product
 
     @property
     def backbone(self) -> Backbone:
+        """The layer that runs the network."""
         return self._parts.backbone
 
     @property
     def distance(self) -> HybridDistance:
+        """The layer that compares a scene with products."""
         return self._parts.distance
 
     @property
@@ -125,6 +129,9 @@ class CompleteTheLook(keras.Model):
         Args:
             scene: what `scene_tower` returned for any categories, `[batch, …]`.
             category: int32 `[batch]`.
+
+        Returns:
+            A dict as `scene_tower` returns it.
         """
         return self._parts.for_category(scene, category)
 
@@ -134,6 +141,9 @@ class CompleteTheLook(keras.Model):
         Args:
             precision: the Keras policy that its layers are made under: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`;
                 weights are float32 in all of them. Defaults to `"float32"`.
+
+        Returns:
+            A `CompleteTheLook` with equal weights.
         """
         usual = keras.mixed_precision.global_policy()
         keras.mixed_precision.set_global_policy(precision)
@@ -145,8 +155,12 @@ class CompleteTheLook(keras.Model):
         return copied
 
     def feature_towers(self) -> tuple[keras.Model, keras.Model]:
-        """The backbone's part: functional models of a scene picture -> `{"scene"` `[batch, channels]`, `"regions"` `[batch,
-        regions, channels]}`, and of a product picture -> `{"product"` `[batch, channels]}`. What a feature cache holds."""
+        """The backbone's part: what a feature cache holds.
+
+        Returns:
+            Two functional models: of a scene picture, a dict of `scene` `[batch, channels]` and `regions` `[batch, regions,
+            channels]`, and of a product picture, a dict of `product` `[batch, channels]`.
+        """
         return self._parts.feature_towers((self.image_size, self.image_size, 3))
 
     def feature_trainer(self) -> keras.Model:
@@ -154,6 +168,9 @@ class CompleteTheLook(keras.Model):
 
         Its inputs are a dict of `scene`, `positive` and `negative`, `[batch, channels]`, `regions`, `[batch, regions,
         channels]`, and `category`; its output is that of the model itself.
+
+        Returns:
+            A `keras.Model`, not compiled, that shares the weights.
         """
         return triplet_trainer(self._parts)
 
@@ -167,6 +184,9 @@ class CompleteTheLook(keras.Model):
             from_features: bool. Features in place of pictures, see `feature_trainer`. Defaults to False.
             memory: int. Product embeddings of former batches that are negatives too. Defaults to 0.
             gather: bool. Whether the products of all replicas of a `tf.distribute` strategy are negatives. Defaults to False.
+
+        Returns:
+            A `keras.Model`, not compiled, that shares the weights.
         """
         return in_batch_trainer(self._parts, self.image_size, from_features, memory, gather)
 

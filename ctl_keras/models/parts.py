@@ -79,6 +79,7 @@ class Parts:
 
     @property
     def region_count(self) -> int:
+        """Rows times columns of the grid."""
         return self.grid[0] * self.grid[1]
 
     @property
@@ -159,6 +160,7 @@ class Parts:
         )
 
     def scene_tower(self, shape: tuple[int, ...]) -> keras.Model:
+        """A functional model from a scene `shape` and its category to its query and embeddings, see `CompleteTheLook`."""
         image, category = keras.Input(shape, name="scene"), keras.Input((), dtype="int32", name="category")
         scene, _ = self.embed(self.features(image, []))
         outputs = {
@@ -171,6 +173,7 @@ class Parts:
         return keras.Model({"scene": image, "category": category}, outputs, name="scene_tower")
 
     def product_tower(self, shape: tuple[int, ...]) -> keras.Model:
+        """A functional model from a product's picture of `shape` to its embedding, float32 `[batch, dim]`."""
         image = keras.Input(shape, name="product")
         pooled, _ = self.backbone(image)
         return keras.Model(image, self.project(pooled), name="product_tower")

@@ -118,7 +118,13 @@ class Catalog:
         return where(self.table.drop_columns([FINGERPRINT]), expression)
 
     def mask(self, ids: Sequence[str]) -> np.ndarray:
-        """Which products have one of these ids, bool `[products]`.
+        """Which products have one of some ids.
+
+        Args:
+            ids: the ids.
+
+        Returns:
+            Bool array `[products]`.
 
         Raises:
             InputError: an id that no product has.
@@ -126,7 +132,14 @@ class Catalog:
         return ids_mask(self.ids, ids)
 
     def products(self, rows: Iterable[int]) -> list[dict[str, Any]]:
-        """The columns of some products, in the order of `rows`."""
+        """The columns of some products.
+
+        Args:
+            rows: their rows.
+
+        Returns:
+            A dict for each, in the order of `rows`.
+        """
         chosen: list[dict[str, Any]] = self.table.drop_columns([FINGERPRINT]).take(pa.array(rows, pa.int64())).to_pylist()
         return chosen
 

@@ -44,6 +44,7 @@ class Index(abc.ABC):
 
     @property
     def is_built(self) -> bool:
+        """Whether it has products, so that it can be searched."""
         return self._ids is not None
 
     @property
@@ -119,7 +120,13 @@ class Index(abc.ABC):
         return int(mask.sum())
 
     def mask(self, ids: Ids) -> np.ndarray:
-        """Which rows have one of these ids, bool `[rows]`.
+        """Which rows have one of some ids.
+
+        Args:
+            ids: the ids.
+
+        Returns:
+            Bool array `[rows]`.
 
         Raises:
             InputError: an id that the index does not have.
@@ -171,7 +178,14 @@ class Index(abc.ABC):
         return Neighbors(ids, distances, rows, found)
 
     def save(self, folder: str | Path) -> None:
-        """Writes the index; one that is there is replaced at once, or, if the process is killed, not at all."""
+        """Writes the index; one that is there is replaced at once, or, if the process is killed, not at all.
+
+        Args:
+            folder: where to.
+
+        Raises:
+            InputError: it has no products.
+        """
         self._require_built()
         with new_generation(folder) as new:
             table = pa.table({"id": self._ids, "category": self._codes, "alive": self._alive})
@@ -185,6 +199,12 @@ class Index(abc.ABC):
     @classmethod
     def load(cls, folder: str | Path) -> "Index":
         """Opens what `save` wrote.
+
+        Args:
+            folder: where it is.
+
+        Returns:
+            The index.
 
         Raises:
             InputError: there is no index, or one of another kind.

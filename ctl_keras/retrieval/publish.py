@@ -35,8 +35,11 @@ def publish(
         to: `saved_models/NAME`.
         run: a finished run. Either this or `model`.
         model: an export, see `add_catalog`.
-        version, optimize, precision: see `export`.
-        catalog, vectors: see `add_catalog`.
+        version: int. Defaults to the next free one.
+        catalog: folder made by `build_catalog`, see `add_catalog`.
+        vectors: how the catalog's embeddings are stored, see `add_catalog`. Defaults to `"float32"`.
+        optimize: bool. See `export`. Defaults to False.
+        precision: see `export`. Defaults to `"float32"`.
 
     Returns:
         The version's folder.

@@ -118,15 +118,25 @@ class Client:
         return self._run(client_calls.embed_scene, scenes, categories)
 
     def embed_product(self, products: Sequence[Picture]) -> Answer:
-        """Embeddings of B products: `embedding`, float32 `[B, d]`, and `valid`, bool `[B]`."""
+        """Embeddings of products.
+
+        Args:
+            products: B pictures.
+
+        Returns:
+            `embedding`, float32 `[B, d]`, and `valid`, bool `[B]`.
+        """
         return self._run(client_calls.embed_product, products)
 
     def score_embeddings(self, query: Any, embedding: Any) -> Answer:
-        """Distances of stored vectors: `hybrid_distance`, float32 `[B]`.
+        """Distances of stored vectors.
 
         Args:
             query: float array `[B, d]`, or `[d]`, one for all rows.
             embedding: float array `[B, d]`.
+
+        Returns:
+            `hybrid_distance`, float32 `[B]`.
 
         Raises:
             ServingError: also if the model's distance has no inner-product form; see `docs/serving.md`.
@@ -178,7 +188,11 @@ class Client:
         return self._send(self._transport.metadata)
 
     def status(self) -> list[dict[str, Any]]:
-        """The versions that the server knows, newest first: dicts of `version`, int, `state` ("AVAILABLE"…) and `error`."""
+        """The versions that the server knows.
+
+        Returns:
+            Newest first, a dict each: `version`, int, `state` ("AVAILABLE"…) and `error`.
+        """
         return self._send(self._transport.status)
 
     def close(self) -> None:

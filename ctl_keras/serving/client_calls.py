@@ -36,6 +36,7 @@ class Call:
 def score_pairs(
     scenes: Sequence[Picture], products: Sequence[Picture], categories: str | Sequence[str], batch_size: int
 ) -> Call:
+    """See `Client.score_pairs`; `batch_size` is the most rows a request. Raises `InputError`."""
     scenes, products = _list("scenes", scenes), _list("products", products)
     columns = {
         "scene_bytes": _pictures("scenes", scenes),
@@ -46,6 +47,7 @@ def score_pairs(
 
 
 def score(scene: Picture, products: Sequence[Picture], category: str, batch_size: int) -> Call:
+    """See `Client.score`; `batch_size` is the most rows a request. Raises `InputError`."""
     if not isinstance(category, str):
         raise InputError(f"`category` must be one string, the products' category. Received: {category!r}")
     products = _list("products", products)
@@ -59,16 +61,19 @@ def score(scene: Picture, products: Sequence[Picture], category: str, batch_size
 
 
 def embed_scene(scenes: Sequence[Picture], categories: str | Sequence[str], batch_size: int) -> Call:
+    """See `Client.embed_scene`; `batch_size` is the most rows a request. Raises `InputError`."""
     scenes = _list("scenes", scenes)
     return _call("embed_scene", _scene_columns(scenes, categories), batch_size, scenes=len(scenes))
 
 
 def embed_product(products: Sequence[Picture], batch_size: int) -> Call:
+    """See `Client.embed_product`; `batch_size` is the most rows a request. Raises `InputError`."""
     products = _list("products", products)
     return _call("embed_product", {"product_bytes": _pictures("products", products)}, batch_size, products=len(products))
 
 
 def score_embeddings(query: Any, embedding: Any, batch_size: int) -> Call:
+    """See `Client.score_embeddings`; `batch_size` is the most rows a request. Raises `InputError`."""
     query, embedding = _vectors("query", query), _vectors("embedding", embedding)
     if query.ndim == 1:
         query = np.broadcast_to(query, (len(embedding), len(query)))
@@ -85,6 +90,7 @@ def score_embeddings(query: Any, embedding: Any, batch_size: int) -> Call:
 
 
 def recommend(scenes: Sequence[Picture], categories: str | Sequence[str], k: int | None, batch_size: int) -> Call:
+    """See `Client.recommend`; `batch_size` is the most rows a request. Raises `InputError`."""
     if k is not None and k < 1:
         raise InputError(f"`k` must be positive. Received: {k}")
     scenes = _list("scenes", scenes)
@@ -103,6 +109,7 @@ def recommend(scenes: Sequence[Picture], categories: str | Sequence[str], k: int
 def rerank(
     scenes: Sequence[Picture], categories: str | Sequence[str], product_ids: Sequence[Sequence[str]], batch_size: int
 ) -> Call:
+    """See `Client.rerank`; `batch_size` is the most rows a request. Raises `InputError`."""
     scenes, product_ids = _list("scenes", scenes), _list("product_ids", product_ids)
     rows = [_list("product_ids", row) for row in product_ids]
     if len({len(row) for row in rows}) > 1 or (rows and not rows[0]):

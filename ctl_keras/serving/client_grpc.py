@@ -130,18 +130,22 @@ class GrpcTransport:
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
 
     def predict(self, request: Predict, seconds: float) -> Answer:
+        """The answer to a request, arrays by output; `seconds` is its deadline. Raises `ServingError`."""
         response = self._send(self._predictions.Predict, encoded(self._target, request), seconds, request.signature)
         return decoded(self._target, request, response)
 
     def metadata(self, seconds: float) -> dict[str, Any]:
+        """What `Client.metadata` returns. Raises `ServingError`."""
         response = self._send(self._predictions.GetModelMetadata, _metadata_request(self._target), seconds)
         return model_metadata(self._target.url, _document(response))
 
     def status(self, seconds: float) -> list[dict[str, Any]]:
+        """What `Client.status` returns. Raises `ServingError`."""
         response = self._send(self._models.GetModelStatus, _status_request(self._target), seconds)
         return version_states(self._target.url, _document(response))
 
     def close(self) -> None:
+        """Closes the connections."""
         self._channel.close()
 
     def _send(self, method: Any, message: Any, seconds: float, signature: str = "") -> Any:
@@ -160,20 +164,24 @@ class AsyncGrpcTransport:
         self._channel: Any = None
 
     async def predict(self, request: Predict, seconds: float) -> Answer:
+        """The answer to a request, arrays by output; `seconds` is its deadline. Raises `ServingError`."""
         message = await asyncio.to_thread(encoded, self._target, request)
         response = await self._send(self._predictions().Predict, message, seconds, request.signature)
         return decoded(self._target, request, response)
 
     async def metadata(self, seconds: float) -> dict[str, Any]:
+        """What `Client.metadata` returns. Raises `ServingError`."""
         response = await self._send(self._predictions().GetModelMetadata, _metadata_request(self._target), seconds)
         return model_metadata(self._target.url, _document(response))
 
     async def status(self, seconds: float) -> list[dict[str, Any]]:
+        """What `Client.status` returns. Raises `ServingError`."""
         models = model_service_pb2_grpc.ModelServiceStub(self._open())
         response = await self._send(models.GetModelStatus, _status_request(self._target), seconds)
         return version_states(self._target.url, _document(response))
 
     async def close(self) -> None:
+        """Closes the connections."""
         if self._channel is not None:
             await self._channel.close()
 

@@ -120,18 +120,22 @@ class RestTransport:
         self._http = _httpx().Client(**_settings(target))
 
     def predict(self, request: Predict, seconds: float) -> Answer:
+        """The answer to a request, arrays by output; `seconds` is its deadline. Raises `ServingError`."""
         code, body = self._send("POST", f"{self._target.rest_path}:predict", seconds, encoded(request))
         return decoded(self._target, request, code, body)
 
     def metadata(self, seconds: float) -> dict[str, Any]:
+        """What `Client.metadata` returns. Raises `ServingError`."""
         code, body = self._send("GET", f"{self._target.rest_path}/metadata", seconds)
         return model_metadata(self._target.url, _document(self._target.url, code, body))
 
     def status(self, seconds: float) -> list[dict[str, Any]]:
+        """What `Client.status` returns. Raises `ServingError`."""
         code, body = self._send("GET", self._target.rest_path, seconds)
         return version_states(self._target.url, _document(self._target.url, code, body))
 
     def close(self) -> None:
+        """Closes the connections."""
         self._http.close()
 
     def _send(self, method: str, url: str, seconds: float, content: bytes | None = None) -> tuple[int, bytes]:
@@ -160,19 +164,23 @@ class AsyncRestTransport:
 
     async def predict(self, request: Predict, seconds: float) -> Answer:
         # JSON of some megabytes would hold the event loop
+        """The answer to a request, arrays by output; `seconds` is its deadline. Raises `ServingError`."""
         content = await asyncio.to_thread(encoded, request)
         code, body = await self._send("POST", f"{self._target.rest_path}:predict", seconds, content)
         return await asyncio.to_thread(decoded, self._target, request, code, body)
 
     async def metadata(self, seconds: float) -> dict[str, Any]:
+        """What `Client.metadata` returns. Raises `ServingError`."""
         code, body = await self._send("GET", f"{self._target.rest_path}/metadata", seconds)
         return model_metadata(self._target.url, _document(self._target.url, code, body))
 
     async def status(self, seconds: float) -> list[dict[str, Any]]:
+        """What `Client.status` returns. Raises `ServingError`."""
         code, body = await self._send("GET", self._target.rest_path, seconds)
         return version_states(self._target.url, _document(self._target.url, code, body))
 
     async def close(self) -> None:
+        """Closes the connections."""
         await self._http.aclose()
 
     async def _send(self, method: str, url: str, seconds: float, content: bytes | None = None) -> tuple[int, bytes]:

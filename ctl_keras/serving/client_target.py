@@ -49,14 +49,17 @@ class Target:
 
     @property
     def is_grpc(self) -> bool:
+        """Whether it is asked by gRPC, or else by REST."""
         return self.url.startswith(("grpc://", "grpcs://"))
 
     @property
     def has_tls(self) -> bool:
+        """Whether the connection is encrypted."""
         return self.url.startswith(("https://", "grpcs://"))
 
     @property
     def host_and_port(self) -> str:
+        """`HOST:PORT`, or the host alone."""
         return urlsplit(self.url).netloc
 
     @property

@@ -26,7 +26,14 @@ class Calibration:
     pairs: int
 
     def probability(self, distance: np.ndarray) -> np.ndarray:
-        """Probabilities of the distances, same shape."""
+        """Probabilities that products complete their scenes.
+
+        Args:
+            distance: float array `[...]`, hybrid distances.
+
+        Returns:
+            Float array of the same shape, 0..1.
+        """
         return 1 / (1 + np.exp(self.slope * np.asarray(distance) - self.intercept))
 
 

@@ -24,6 +24,7 @@ def read_history(path: Path) -> list[dict[str, float]]:
 
 
 def write_history(path: Path, rows: list[dict[str, float]]) -> None:
+    """Writes one row an epoch as CSV, in place of the file that was there; a kill leaves the old or the new one."""
     with new_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
@@ -96,6 +97,7 @@ class Patience(keras.callbacks.Callback):
 
     @property
     def used_up(self) -> bool:
+        """Whether the stage has had its patience of epochs without a lower value."""
         if not self._patience or not self._values:
             return False
         return len(self._values) - 1 - self._values.index(min(self._values)) >= self._patience

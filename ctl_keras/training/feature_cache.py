@@ -54,6 +54,7 @@ class CachedFeatures:
         self._shapes = {name: views[0][0].shape[1:] for name, views in self._arrays.items()}
 
     def batches(self, examples: tf.data.Dataset, roles: tuple[str, ...], batch_size: int) -> tf.data.Dataset:
+        """See `Source.batches`; inputs are features in place of pictures."""
         names = ["scene", "regions", *roles]
         kinds = ["scene", "regions", *["product"] * len(roles)]
 

@@ -108,6 +108,7 @@ class Fitting:
         return CachedFeatures(cache_features(self.model, pairs, self._pictures_hash, to, views), pairs)
 
     def save(self, path: Path) -> None:
+        """Writes all that training changes to one file, for `load`."""
         save_state(path, self._variables())
 
     def load(self, path: Path) -> None:

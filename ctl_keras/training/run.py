@@ -113,7 +113,13 @@ def train(
 
 
 def load_run(run: str | Path) -> tuple[CompleteTheLook, dict[str, Any]]:
-    """The model of a finished run, and what `run.json` says of it.
+    """The model of a finished run, and its record.
+
+    Args:
+        run: folder that `train` made.
+
+    Returns:
+        `CompleteTheLook`, and what `run.json` says.
 
     Raises:
         InputError: no run, or one that has not ended.
