@@ -71,6 +71,7 @@ demo:
 	@echo "  report/            report.html, and its pictures: loss_curve.png  ranked_products.png  attention.png  calibration.png"
 	@echo "  catalog/           the products' embeddings, memory-mapped"
 	@echo "  saved_models/$(NAME)/   for TensorFlow Serving"
+	@echo "Open report/report.html, or see the page: make web$(if $(DATA), OUT=$(OUT))"
 
 notebooks: install
 	$(BIN)/jupyter execute --timeout=900 notebooks/*.ipynb
@@ -78,7 +79,8 @@ notebooks: install
 docs: install  ## the site, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
 
-web: install  ## the page, with what `make demo` made
+web:  ## the page, with what `make demo` made
+	@$(MAKE) --no-print-directory install EXTRAS=web
 	$(BIN)/ctl-keras web --model $(OUT)/saved_models/$(NAME) --catalog $(OUT)/catalog
 
 bench: install

@@ -67,7 +67,7 @@ def download(
     rate: Annotated[float, typer.Option(help="Requests a second.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch the pictures that annotations name; what is missing, and why, goes to missing.jsonl. Needs ctl-keras[download]."""
+    """Fetch the pictures that annotations name; what is missing, and why, goes to missing.jsonl. Needs the extra download."""
     from ctl_keras.data.annotations import picture_names
     from ctl_keras.data.download import PINTEREST, describe
     from ctl_keras.data.download import download as fetch
@@ -89,7 +89,7 @@ def prepare(
     questions: Annotated[Path | None, typer.Option(help="Fill-in-the-blank questions of outfits, for evaluate.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that read pictures; all processors by default.")] = None,
     beam: Annotated[
-        str | None, typer.Option(help="Read pictures with Apache Beam and these pipeline options; needs ctl-keras[beam].")
+        str | None, typer.Option(help="Read pictures with Apache Beam and these pipeline options; needs the extra beam.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -111,7 +111,7 @@ def prepare(
 @app.command(cls=Command)
 def inspect(
     data: Annotated[Path, typer.Argument(metavar="DIR", help="Folder made by prepare.")],
-    board: Annotated[Path | None, typer.Option(help="PNG to write: samples of each split. Needs ctl-keras[pictures].")] = None,
+    board: Annotated[Path | None, typer.Option(help="PNG to write: samples of each split. Needs the extra pictures.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """What is in a prepared folder: counts by category and split, boxes, crops, rejects by reason, leakage."""
@@ -151,7 +151,7 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="Folder made by prepare.")],
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file; - prints them.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Folder to make, with report.html. Needs ctl-keras[pictures].")] = None,
+    report: Annotated[Path | None, typer.Option(help="Folder to make, with report.html. Needs the extra pictures.")] = None,
     beside: Annotated[Path | None, typer.Option(help="With --report: another run to lay beside this one.")] = None,
 ) -> None:
     """Rank the products of each pair's category; with baselines, calibration and 95 % intervals. Stored in the run, too."""
@@ -240,7 +240,7 @@ def catalog(
     products: Annotated[Path, typer.Option(help="CSV or Parquet: id, image, category, and any further columns.")],
     out: Annotated[Path, typer.Option(help="Folder to make, or to bring up to date.")],
     beam: Annotated[
-        str | None, typer.Option(help="Embed with Apache Beam and these pipeline options; needs ctl-keras[beam].")
+        str | None, typer.Option(help="Embed with Apache Beam and these pipeline options; needs the extra beam.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -280,7 +280,7 @@ def web(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Of the page.", min=1, max=65535)] = 7860,
 ) -> None:
-    """The page: a scene, the products that complete it, and why. Needs ctl-keras[web]."""
+    """The page: a scene, the products that complete it, and why. Needs the extra web."""
     from ctl_keras.web.serve import serve as show
 
     show(model, catalog, host, port)
@@ -296,7 +296,7 @@ def serve(
     max_request_mb: Annotated[float, typer.Option(help="Larger requests are refused.")] = 64,
     label: Annotated[list[str] | None, typer.Option("--label", help="A version label, such as stable=1; repeatable.")] = None,
 ) -> None:
-    """Serve an export with TensorFlow Serving's protocol, for development. Needs ctl-keras[serving]."""
+    """Serve an export with TensorFlow Serving's protocol, for development. Needs the extra serving."""
     from ctl_keras.serving.server import serve as run
 
     run(model, name, rest_port, grpc_port, host, max_request_mb, label or ())

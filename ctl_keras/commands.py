@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from typing import Any
 
 import typer
@@ -26,6 +27,7 @@ class Command(TyperCommand):
 
 def run_app(app: typer.Typer) -> None:
     """Runs the command that `sys.argv` names, and exits."""
+    warnings.formatwarning = lambda message, *_, **__: f"ctl-keras: warning: {message}\n"  # without our source's lines
     try:
         code = app(args=sys.argv[1:] or ["--help"], prog_name="ctl-keras", standalone_mode=False)
     except InputError as error:

@@ -45,6 +45,26 @@ def test_every_verb_has_help_and_there_is_a_version():
     assert cli("--version").stdout == "ctl-keras 0.1.0\n"
 
 
+@pytest.mark.parametrize("verb", ["download", "prepare", "inspect", "evaluate", "catalog", "web", "serve"])
+def test_help_names_the_extra(verb):
+    assert re.search(r"[Nn]eeds\s+[│\s]*the\s+[│\s]*extra\s+[│\s]*[a-z]+", cli(verb, "--help").stdout)
+
+
+def test_warnings_are_one_line_without_our_source():
+    program = """
+import sys, typer, warnings
+from ctl_keras.commands import run_app
+app = typer.Typer()
+@app.command()
+def warn():
+    warnings.warn("few pairs")
+sys.argv = ["ctl-keras", "--"]
+run_app(app)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=ENV)
+    assert done.stderr == "ctl-keras: warning: few pairs\n"
+
+
 def test_every_verb_that_answers_can_answer_in_json():
     verbs = typer.main.get_command(app).commands
     plain = [name for name, verb in verbs.items() if not any("--json" in option.opts for option in verb.params)]

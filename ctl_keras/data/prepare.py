@@ -234,13 +234,13 @@ def describe(manifest: dict[str, Any]) -> str:
     """What was prepared, in a few lines for people."""
     lines = [f"{manifest['pairs']} pairs of {len(manifest['categories'])} categories"]
     if manifest["rejected"]:
-        lines.append(f"  {manifest['rejected']} left out: {in_words(manifest['rejected_because'])}")
+        lines.append(f"  {manifest['rejected']} left out: {in_words(manifest['rejected_because'])} (see rejected.jsonl)")
     if manifest["lost_in_split"]:
         lines.append(f"  {manifest['lost_in_split']} left out so that no product is in two splits")
     for name, counts in manifest["splits"].items():
         line = f"  {name}: {counts['pairs']} pairs, {counts['scenes']} scenes, {counts['products']} products"
         alone = counts["pairs_without_negative"]
-        lines.append(line + (f"; {alone} pairs have no negative in their category" if alone else ""))
+        lines.append(line + (f"; without a negative in the category: {alone}" if alone else ""))
     for name, shares in manifest["leakage"].items():
         if manifest["splits"][name]["pairs"]:
             known = ", ".join(f"{what} {share:.1%}" for what, share in shares.items())

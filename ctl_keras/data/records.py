@@ -92,6 +92,8 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     Raises:
         InputError: there is none, or it is of another version.
     """
+    if not (Path(folder) / "manifest.json").is_file():
+        raise InputError(f"{folder} holds no prepared data. Make it with `ctl-keras prepare`.")
     manifest = read_json(Path(folder) / "manifest.json", "The manifest of the prepared data")
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise InputError(f"{folder} does not hold data of this version. Run `prepare` again.")

@@ -6,6 +6,7 @@ from typing import Any
 from ctl_keras.evaluation.ranking import METRICS
 
 _WIDTH = 26
+_WIDE = 0.2  # of an interval: some 20 scenes; models of the results page differ by less
 
 
 def format_table(result: dict[str, Any]) -> str:
@@ -13,6 +14,7 @@ def format_table(result: dict[str, Any]) -> str:
     rankers = {"model": result["model"], **result["baselines"]}
     lines = [f"{result['split']}: {result['pairs']} pairs"]
     lines += [f"left out: {count} pairs, {reason}" for reason, count in result["left_out"].items() if count]
+    lines += [caution] if (caution := too_few(result)) else []
     lines += _rows("", rankers, ".3f")
     differences = {name: figures["model_minus_baseline"] for name, figures in result["baselines"].items()}
     lines += ["", *_rows("model minus", differences, "+.3f")]
@@ -22,6 +24,18 @@ def format_table(result: dict[str, Any]) -> str:
     if "questions" in result:
         lines += ["", *_questions(result["questions"])]
     return "\n".join(lines)
+
+
+def too_few(result: dict[str, Any]) -> str:
+    """A sentence for a result of `evaluate` whose interval is too wide to tell one ranker from another; else nothing."""
+    accuracy = result["model"][METRICS[0]]
+    width = accuracy["high"] - accuracy["low"]
+    if width <= _WIDE:
+        return ""
+    return (
+        f"These are few: {accuracy['n']} pairs leave the accuracy open within {width:.2f}, so this shows little. Evaluate on "
+        "more scenes: prepare more, or with a larger share for the split (`--fractions`)."
+    )
 
 
 def format_comparison(result: dict[str, Any]) -> str:

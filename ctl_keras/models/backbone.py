@@ -240,10 +240,10 @@ def load_by_layer_name(trunk: keras.Model, network: keras.Model, path: Path) -> 
     try:
         network.load_weights(str(path), by_name=True)
     except ValueError as error:
-        raise InputError(f"The weight file {path} does not fit {network.name}: {error}") from None
+        raise InputError(f"The weight file {path} does not fit {network.name} (`model.backbone`): {error}") from None
     if missing:
         warnings.warn(
             f"{path} lacks {len(missing)} of the {len(wanted)} layers of {trunk.name} that have weights; they keep their "
-            f"initialisation: {', '.join(missing)}",
+            f"initialisation, so take taps before them (`model.global_tap`, `model.local_tap`): {', '.join(missing)}",
             stacklevel=2,
         )

@@ -47,7 +47,8 @@ class Case:
 
 
 def best_pairs(percentiles: np.ndarray, gaps: np.ndarray, scenes: Sequence[str], count: int) -> list[int]:
-    """The pairs with the highest percentile (all that are ranked first have 1), the largest gap first; of different scenes.
+    """The pairs with the highest percentile (all that are ranked first have 1), the largest gap first; of different scenes,
+    and none that is worse than chance.
 
     Args:
         percentiles: float `[pairs]`, share of the negatives that are farther than the product.
@@ -58,15 +59,17 @@ def best_pairs(percentiles: np.ndarray, gaps: np.ndarray, scenes: Sequence[str],
     Returns:
         Row numbers.
     """
-    return of_different_scenes(np.lexsort((-gaps, -percentiles)), scenes, count)
+    order = np.lexsort((-gaps, -percentiles))
+    return of_different_scenes(order[percentiles[order] >= 0.5], scenes, count)
 
 
 def worst_pairs(
     percentiles: np.ndarray, gaps: np.ndarray, scenes: Sequence[str], count: int, besides: Sequence[int] = ()
 ) -> list[int]:
-    """As `best_pairs`, but the lowest percentile and the smallest gap first, and none of the rows `besides`."""
+    """As `best_pairs`, but the lowest percentile and the smallest gap first, none that is better than chance, and none of the
+    rows `besides`."""
     order = np.lexsort((gaps, percentiles))
-    return of_different_scenes(order[~np.isin(order, besides)], scenes, count)
+    return of_different_scenes(order[(percentiles[order] <= 0.5) & ~np.isin(order, besides)], scenes, count)
 
 
 def better_pairs(percentiles: np.ndarray, other: np.ndarray, scenes: Sequence[str], count: int) -> list[int]:

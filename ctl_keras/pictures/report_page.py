@@ -10,6 +10,7 @@ import numpy as np
 
 from ctl_keras.config import Config, to_dict
 from ctl_keras.evaluation.ranking import METRICS
+from ctl_keras.evaluation.tables import too_few
 from ctl_keras.pictures.boards import calibration_curve, loss_curve
 from ctl_keras.pictures.report_attention import attended_scenes
 from ctl_keras.pictures.report_cases import best_pairs, better_pairs, read_case, worst_pairs
@@ -77,6 +78,7 @@ def render(
     return template().render(
         run=run,
         result=result,
+        caution=too_few(result),
         data=data,
         sections=sections,
         facts=facts(runs, data, data_hash),

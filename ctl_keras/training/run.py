@@ -101,7 +101,7 @@ def train(
         fitting.take_average()
         fitting.freeze()
         features = fitting.features(validation)
-        record = _ending(folder, rows, epoch, diverged)
+        record = _ending(folder, rows, epoch, diverged) | {"planned_epochs": sum(stage.epochs for stage in fitting.stages)}
     trained = model.copy()  # by all workers, see `_folder`; what is published is not compiled
     if chief:
         calibration = fit_calibration(trained, validation, config.training.batch_size, features)
@@ -134,10 +134,12 @@ def load_run(run: str | Path) -> tuple[CompleteTheLook, dict[str, Any]]:
 
 def describe(record: dict[str, Any], out: str | Path) -> str:
     """What came of a run, in a line for people."""
-    best = record["best"]
+    best, planned = record["best"], record.get("planned_epochs", 0)  # runs of before do not say so
+    stopped = record["epochs"] < planned and not record["diverged"]
+    early = f" of {planned} (then no lower validation loss for `training.patience` epochs)" if stopped else ""
     return (
-        f"{out}: {record['epochs']} epochs in {record['seconds']:.0f} s; best epoch {best['epoch']}: validation accuracy "
-        f"{best['val_triplet_accuracy']:.3f}, loss {best['val_loss']:.4f}"
+        f"{out}: {record['epochs']} epochs{early} in {record['seconds']:.0f} s of training; best epoch {best['epoch']}: "
+        f"validation accuracy {best['val_triplet_accuracy']:.3f}, loss {best['val_loss']:.4f}"
     )
 
 

@@ -57,6 +57,14 @@ def test_the_text_has_every_figure(result):
     assert lines[-1] == "expected calibration error: 0.123"
 
 
+def test_too_few_pairs_are_named(result):
+    def within(low, high):
+        return {**result, "model": {**result["model"], "binary_accuracy": {"value": 0.5, "low": low, "high": high, "n": 9}}}
+
+    assert "9 pairs leave the accuracy open within 0.82" in format_table(within(0.0, 0.818)).splitlines()[1]
+    assert "few" not in format_table(within(0.84, 0.9))
+
+
 def test_the_baselines_have_paired_intervals(run, records):
     """A baseline that is the model itself differs by nothing, without any width."""
     model, _ = ctl.load_run(run)

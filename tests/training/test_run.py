@@ -12,6 +12,7 @@ import tensorflow as tf
 import ctl_keras as ctl
 from ctl_keras.config import to_dict
 from ctl_keras.training.callbacks import Checkpoint, Patience, read_history
+from ctl_keras.training.run import describe
 from tests.warm import WarmProcess, command_line
 
 
@@ -168,7 +169,7 @@ def test_a_collapse_is_named(drawn_pairs, records, config, tmp_path, capsys, mon
     from ctl_keras.data import cached_pictures, stream
 
     for module in (cached_pictures, stream):
-        monkeypatch.setattr(module, "decode_image", lambda *_: tf.zeros([40, 40, 3], tf.uint8))
+        monkeypatch.setattr(module, "decode_image", lambda *_, **__: tf.zeros([40, 40, 3], tf.uint8))
     record = ctl.train(records, tmp_path / "run", replace(config, epochs=2))
     assert record["collapsed"]
     message = " ".join(capsys.readouterr().err.split())
@@ -199,6 +200,14 @@ def test_patience_and_averages_in_stages(records, config, tmp_path):
     }
     assert moved
     assert all(name.startswith("conv2_block2") for name in moved)
+
+
+def test_what_stopped_early_says_so(run):
+    record = json.loads((run / "run.json").read_text())
+    assert record["planned_epochs"] == record["epochs"] == 2
+    assert describe(record, "run").startswith("run: 2 epochs in ")
+    assert describe({**record, "planned_epochs": 9}, "run").startswith("run: 2 epochs of 9 (then no lower validation loss")
+    assert describe({**record, "planned_epochs": 9, "diverged": True}, "run").startswith("run: 2 epochs in ")
 
 
 def test_a_layer_that_does_not_exist(records, config, tmp_path):
