@@ -84,8 +84,8 @@ def build_page(looks: Looks) -> Any:
             attention = gr.HTML(elem_id="attention")
 
         def draw_scene(picture: Image.Image | None, hidden: bool, *edges: float) -> dict[Any, Any]:
-            if picture is None:
-                return {seen: "", problem: ""}
+            if picture is None:  # perhaps it is still being read; what is shown stays
+                return {seen: gr.skip(), problem: gr.skip()}
             try:
                 view = look_around(edges if hidden else None)
                 part = cut(picture, view) if hidden else None
@@ -94,13 +94,13 @@ def build_page(looks: Looks) -> Any:
                 whole_scene = preview(picture, look_around(None))
                 return {seen: markup.scene_figures(whole_scene, None, "", hidden), problem: markup.message(str(error))}
 
-        def bring(path: str | None, hidden: bool, *edges: float) -> dict[Any, Any]:
+        def bring(path: str | None) -> dict[Any, Any]:
             cleared = {found: None, look: None, picked: None, results: gr.update(visible=False), refused: ""}
             try:
                 picture = None if path is None else open_picture(path)
             except InputError as error:
                 return {**cleared, scene: None, seen: "", problem: markup.message(str(error))}
-            return {**cleared, scene: picture, **draw_scene(picture, hidden, *edges)}
+            return {**cleared, scene: picture, problem: "", **({} if picture else {seen: ""})}
 
         def draw_box(event: gr.EventData) -> list[Any]:
             return [gr.update(value=True), *event.edges]
@@ -163,7 +163,8 @@ def build_page(looks: Looks) -> Any:
         box_controls: list[Any] = [hide, *edges]
         scene_view = [seen, problem]
         product_view, look_view = [details, swap, swap_note, picked], [look, whole, total]
-        upload.change(bring, [upload, *box_controls], [scene, found, look, picked, results, refused, *scene_view], **_HEAVY)
+        brought = upload.change(bring, upload, [scene, found, look, picked, results, refused, *scene_view], **_HEAVY)
+        brought.then(draw_scene, [scene, *box_controls], scene_view, **_QUICK)  # as the controls are then
         seen.select(draw_box, None, box_controls, **_QUICK)
         hide.change(lambda hidden: gr.update(visible=hidden), hide, box, **_QUICK)
         for control in box_controls:

@@ -294,7 +294,15 @@ def test_a_killed_run_knows_what_it_could_not_have(tmp_path):
         assert [row["id"] for row in missing(out)] == ["gone0", "gone2"]
 
 
-def test_ctrl_c(tmp_path):
+@pytest.fixture
+def ctrl_c_as_usual():
+    """xdist's workers ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c(tmp_path, ctrl_c_as_usual):
     ids = [f"id{number:02d}" for number in range(60)]
     answers = {id_: [Answer(JPEG, delay=0.01)] for id_ in ids} | {"id05": [Answer(status=404)]}
     main, threads = threading.main_thread().ident, threading.active_count()

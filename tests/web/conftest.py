@@ -37,7 +37,7 @@ def _make_shop(exported, records, folder):
 @pytest.fixture(scope="session")
 def shop(exported, records, once) -> Path:
     """A catalog with prices and two hats: the picture of one is gone, the other has a strange id."""
-    return once("shop", lambda folder: _make_shop(exported, records, folder)) / "catalog"
+    return once("web-shop", lambda folder: _make_shop(exported, records, folder)) / "catalog"
 
 
 @pytest.fixture(scope="session")

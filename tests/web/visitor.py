@@ -17,8 +17,8 @@ class Visitor:
     def __init__(self, browser, address, **context):
         self.context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **context})
         self.page = self.context.new_page()
-        self.page.set_default_timeout(30_000)
-        expect.set_options(timeout=30_000)
+        self.page.set_default_timeout(60_000)
+        expect.set_options(timeout=60_000)
         self.requests, self.errors = [], []
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
