@@ -28,6 +28,7 @@ class Visitor:
     def bring(self, path):
         if (clear := self.page.get_by_label("Clear")).count():
             clear.click()
+            expect(clear).to_have_count(0)  # as people see that the place for a file is empty
         self.page.locator("#scene input[type=file]").set_input_files(path)
 
     def see(self, words):
