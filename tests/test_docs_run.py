@@ -32,7 +32,6 @@ _FENCE = re.compile(
 _LANGUAGES = ("sh", "python", "toml", "json", "")  # a block without a language is only looked at
 _PROGRAMS = ("ctl-keras", "curl", "cp")  # nothing that installs, or needs what is not here
 _SIZE = 32
-_PAIRS = 75  # of 15 scenes
 
 
 @dataclass(frozen=True)
@@ -93,10 +92,8 @@ def shop(drawn, records, run, exported, once) -> Path:
 
     def make(folder: Path) -> None:
         folder.mkdir()
-        for name in ("fashion-cat.json", "images"):
+        for name in ("fashion.json", "fashion-cat.json", "images"):
             (folder / name).symlink_to(drawn / name)
-        lines = (drawn / "fashion.json").read_text().splitlines(keepends=True)
-        (folder / "fashion.json").write_text("".join(lines[:_PAIRS]))
         pair = json.loads((drawn / "fashion.json").read_text().splitlines()[0])
         pictures = {"scene.jpg": "scene", "shoe.jpg": "product", "boot.png": "product", "product.jpg": "product"}
         for name, role in pictures.items():
