@@ -151,9 +151,7 @@ def test_wrong_input_is_one_line_and_exit_2(tmp_path, here):
     assert error("prepare", *folder) == "ctl-keras: The annotation file a does not exist."
     assert "three numbers such as 0.8,0.1,0.1" in error_here("prepare", *folder, "--fractions", "all")
     assert "Did you mean `training.epochs`?" in error_here("train", "--data", "x", "--out", "y", "--set", "training.epoch=3")
-    assert "The manifest of the prepared data x/manifest.json does not exist" in error_here(
-        "train", "--data", "x", "--out", "y"
-    )
+    assert "x holds no prepared data" in error_here("train", "--data", "x", "--out", "y")
     assert "holds no trained model" in error_here("export", "--run", "x", "--to", "y")
     assert "Name either a run to export, or an export" in error_here("export", "--to", "y")
     assert "holds no export" in error_here("score", "--model", "x", "--scene", "s", "--product", "p", "--category", "c")

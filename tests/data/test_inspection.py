@@ -64,4 +64,4 @@ def test_the_command(records, tmp_path, here):
     said = here("inspect", records, "--board", tmp_path / "board.png").out
     assert "pairs of test known from train: scene 0.0%" in said
     assert json.loads(here("inspect", records, "--json").out)["pairs"] == 150
-    assert "does not exist" in here("inspect", tmp_path, code=2).err
+    assert "holds no prepared data" in here("inspect", tmp_path, code=2).err

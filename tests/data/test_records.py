@@ -96,7 +96,7 @@ def test_rejects_are_written(drawn, tmp_path):
 def test_errors(drawn, records, tmp_path):
     with pytest.raises(ctl.InputError, match=r"already exists. Name another place, or remove it first."):
         prepare(drawn, records)
-    with pytest.raises(ctl.InputError, match=r"The manifest of the prepared data .* does not exist"):
+    with pytest.raises(ctl.InputError, match="holds no prepared data. Make it with `ctl-keras prepare`."):
         ctl.read_records(tmp_path, "train")
     with pytest.raises(ctl.InputError, match=r"`split` must be one of train, validation, test. Received: 'dev'"):
         ctl.read_records(records, "dev")
