@@ -24,7 +24,7 @@ $(INSTALLED): setup.py
 	touch $@
 
 test: install  ## all tests; PYTEST_ARGS goes to pytest
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal $(PYTEST_ARGS)
 
 lint: install
 	$(BIN)/ruff check .

@@ -19,7 +19,7 @@ import ctl_keras as ctl
 
 SHARED = Path(os.environ.get("CTL_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 # taps early in the network: quick, and its random features are far from zero, as those of deep plain networks are not
-TAPS = {"global_tap": "conv2_block2_out", "local_tap": "conv2_block1_2_relu"}
+TAPS = {"global_tap": "conv2_block1_out", "local_tap": "conv2_block1_1_relu"}
 SMALL = {"backbone": "ResNet50", "weights": "none", "hidden": 32, "dim": 16, **TAPS}
 
 

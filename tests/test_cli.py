@@ -110,7 +110,7 @@ def test_the_main_job(tmp_path, here):
     assert "100 pairs of 5 categories" in said
     assert "train: 60 pairs, 12 scenes" in said
 
-    small = ["weights=none", "global_tap=conv2_block2_out", "local_tap=conv2_block1_2_relu", "dim=16", "hidden=32"]
+    small = ["weights=none", "global_tap=conv2_block1_out", "local_tap=conv2_block1_1_relu", "dim=16", "hidden=32"]
     settings = [part for name in small for part in ("--set", f"model.{name}")]
     quick = ["--set", "data.image_size=32", "--set", "training.epochs=1"]
     done = cli("train", "--data", records, "--out", run, *settings, *quick, "--json")

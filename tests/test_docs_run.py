@@ -1,5 +1,6 @@
 """What the pages tell people to type is typed here: page by page, in a folder that holds the files that the page names.
 
+The pages are the same for both stacks, and so is what they call; they are typed on the main one, which has all that they name.
 What is small: the pictures, and through `small_defaults` the network. What cannot run on any machine has a mark with its
 reason on the line before: `<!-- not run: needs Docker -->`.
 """
@@ -21,6 +22,7 @@ from PIL import Image
 
 import ctl_keras as ctl
 from ctl_keras.cli import main
+from ctl_keras.compat import IS_KERAS_3
 from ctl_keras.settings import load_config
 from tests.conftest import SMALL
 from tests.serving.servers import start
@@ -200,6 +202,7 @@ def test_what_is_not_run_says_why(page):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not IS_KERAS_3, reason="the pages' blocks are run on the main stack")
 @pytest.mark.parametrize("page", [page for page in PAGES if any(b.language for b in blocks(page))], ids=lambda page: page.name)
 def test_code_blocks_run(page, folder, small_defaults, serving, monkeypatch):
     names: dict[str, object] = {"__name__": page.stem}

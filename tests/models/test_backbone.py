@@ -108,14 +108,14 @@ def test_weights_are_loaded_by_layer_name(tmp_path, backbone, images):
 
 
 def test_layers_that_the_file_lacks_are_named(tmp_path, backbone):
-    save_legacy_h5(backbone.trunk, tmp_path / "w.h5", leave_out=("conv2_block2_3_conv", "conv2_block2_3_bn"), dtype="float16")
+    save_legacy_h5(backbone.trunk, tmp_path / "w.h5", leave_out=("conv2_block1_3_conv", "conv2_block1_3_bn"), dtype="float16")
     with pytest.warns(
-        UserWarning, match=r"lacks 2 of the .* keep their initialisation, .*: conv2_block2_3_conv, conv2_block2_3_bn"
+        UserWarning, match=r"lacks 2 of the .* keep their initialisation, .*: conv2_block1_3_conv, conv2_block1_3_bn"
     ):
         loaded = build(weights=str(tmp_path / "w.h5"))
     theirs, ours = (b.trunk.get_layer("conv2_block1_1_conv").get_weights()[0] for b in (backbone, loaded))
     np.testing.assert_allclose(theirs, ours, atol=1e-3)
-    theirs, ours = (b.trunk.get_layer("conv2_block2_3_conv").get_weights()[0] for b in (backbone, loaded))
+    theirs, ours = (b.trunk.get_layer("conv2_block1_3_conv").get_weights()[0] for b in (backbone, loaded))
     assert np.abs(theirs - ours).max() > 1e-3
 
 
