@@ -42,13 +42,17 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 @contextlib.contextmanager
-def new_file(path: Path) -> Iterator[Path]:
+def new_file(path: Path, writer: str = "") -> Iterator[Path]:
     """A file that takes its name, from an older one if there is one, when the block has written it whole.
+
+    Args:
+        path: the file.
+        writer: str. Name of one of several processes that may write the same file at once. Defaults to none.
 
     Yields:
         The temporary file to write, beside it and with its suffix.
     """
-    temporary = path.with_name(f".tmp-{path.name}")
+    temporary = path.with_name(f".tmp-{writer}{path.name}")
     try:
         yield temporary
         os.replace(temporary, path)

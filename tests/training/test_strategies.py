@@ -38,17 +38,21 @@ def test_two_replicas_equal_one(records, config, tmp_path, training):
 
 @pytest.mark.slow
 def test_two_workers_write_one_run(records, config, tmp_path):
-    changed = without_dropout(config, tmp_path / "features", **IN_BATCH)
-    # the cache is made before: two workers would make it twice
-    straight = ctl.train(records, tmp_path / "straight", dataclasses.replace(changed, training=config_of(changed, steps=4)))
+    """Nor do they get into each other's way where both cache the features in one folder."""
+    straight, settings = (
+        to_dict(dataclasses.replace(changed, training=config_of(changed, steps=4)))
+        for changed in (without_dropout(config, tmp_path / name, **IN_BATCH) for name in ("straight-features", "features"))
+    )
+    assert WarmProcess(train, records, tmp_path / "straight", straight, "none").wait() == 0
     ports = [free_port() for _ in range(2)]
     out = tmp_path / "run"
-    settings = to_dict(dataclasses.replace(changed, training=config_of(changed, steps=4)))
     workers = []
     for index in range(2):
         cluster = {"cluster": {"worker": [f"localhost:{port}" for port in ports]}, "task": {"type": "worker", "index": index}}
         environment = {"TF_CONFIG": json.dumps(cluster)}
-        workers.append(WarmProcess(train, records, out, settings, log=tmp_path / "log", environment=environment))
+        workers.append(
+            WarmProcess(train, records, out, settings, "multi-worker", log=tmp_path / "log", environment=environment)
+        )
     assert [worker.wait(600) for worker in workers] == [0, 0], (tmp_path / "log").read_text()
     rows, expected = read_history(out / "history.csv"), read_history(tmp_path / "straight" / "history.csv")
     assert [row["epoch"] for row in rows] == [0]
@@ -58,12 +62,13 @@ def test_two_workers_write_one_run(records, config, tmp_path):
     assert record["strategy"] == "multi-worker"
     for one, other in zip(model.get_weights(), ctl.load_run(tmp_path / "straight")[0].get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-3)
-    assert straight["epochs"] == 1
+    caches = [sorted(path.name for path in (tmp_path / name).rglob("*")) for name in ("straight-features", "features")]
+    assert caches[0] == caches[1]
 
 
-def train(records, out, settings):
-    """One worker's part."""
-    ctl.train(records, out, from_dict(Config, settings), strategy="multi-worker")
+def train(records, out, settings, strategy):
+    """One worker's part, or the whole."""
+    ctl.train(records, out, from_dict(Config, settings), strategy=strategy)
 
 
 def config_of(config, steps):
