@@ -1,6 +1,7 @@
 """Shared data: one drawn folder, its records, one small trained model and its export, made once a session."""
 
 import fcntl
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -11,11 +12,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ |= dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"), "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
 import ctl_keras as ctl
+from ctl_keras.models import backbone
 
 SHARED = Path(os.environ.get("CTL_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 # taps early in the network: quick, and its random features are far from zero, as those of deep plain networks are not
@@ -39,6 +42,31 @@ def once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
         return folder
 
     return get
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_networks():
+    """The small network is cut from a ResNet50 that each worker builds once: building all of one each time, for its first
+    block, was a third of the time of tests of models. Tests of other taps, and other processes, build the whole one."""
+    make, start = backbone._make_network, backbone.Backbone.__init__
+
+    @functools.cache
+    def first_layers(size: int, policy: str) -> keras.Model:
+        whole = make("ResNet50", size, "none")
+        return keras.Model(whole.input, whole.get_layer(TAPS["global_tap"]).output, name=whole.name)
+
+    def shortened(self, network="ResNet50", image_size=224, global_tap=None, local_tap=None, *arguments, **options):
+        small = network == "ResNet50" and {"global_tap": global_tap, "local_tap": local_tap} == TAPS
+        policy = keras.mixed_precision.global_policy().name  # a clone has that of its original
+        with pytest.MonkeyPatch.context() as patch:
+            if small:
+                patch.setattr(backbone, "_make_network", lambda *_: keras.models.clone_model(first_layers(image_size, policy)))
+            start(self, network, image_size, global_tap, local_tap, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backbone.Backbone, "__init__", shortened)
+        first_layers(32, "float32")  # now, or the first training would find another state of the random numbers than the next
+        yield
 
 
 @pytest.fixture(scope="session")
