@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,17 +43,18 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 @contextlib.contextmanager
-def new_file(path: Path, writer: str = "") -> Iterator[Path]:
+def new_file(path: Path, alone: bool = True) -> Iterator[Path]:
     """A file that takes its name, from an older one if there is one, when the block has written it whole.
 
     Args:
         path: the file.
-        writer: str. Name of one of several processes that may write the same file at once. Defaults to none.
+        alone: bool. False where another process may write the same file at once. What a killed one left is then not written
+            over, so only where it harms nobody. Defaults to True.
 
     Yields:
         The temporary file to write, beside it and with its suffix.
     """
-    temporary = path.with_name(f".tmp-{writer}{path.name}")
+    temporary = path.with_name(f".tmp-{path.name}" if alone else f".tmp-{uuid.uuid4().hex}-{path.name}")
     try:
         yield temporary
         os.replace(temporary, path)

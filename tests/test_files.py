@@ -1,7 +1,7 @@
 import pytest
 
 from ctl_keras.errors import InputError
-from ctl_keras.files import new_folder, read_json, sha256, write_json
+from ctl_keras.files import new_file, new_folder, read_json, sha256, write_json
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):
@@ -26,6 +26,16 @@ def test_json(tmp_path):
     write_json(tmp_path / "deep" / "a.json", {"b": [1]})
     assert read_json(tmp_path / "deep" / "a.json", "The file") == {"b": [1]}
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.json"]
+
+
+def test_a_file_that_two_write_at_once(tmp_path):
+    path = tmp_path / "a"
+    with new_file(path, alone=False) as one, new_file(path, alone=False) as other:
+        one.write_text("the same")
+        other.write_text("the same")
+        assert not path.exists()
+    assert path.read_text() == "the same"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_sha256(tmp_path):

@@ -24,7 +24,6 @@ from ctl_keras.errors import InputError
 from ctl_keras.files import json_hash, new_file, write_json
 from ctl_keras.models.complete_the_look import CompleteTheLook
 from ctl_keras.progress import console, track
-from ctl_keras.training.strategies import worker
 
 FORMAT = 1
 SHARD = 256  # pictures a file: about 100 MB of 14x14 regions with 1024 channels
@@ -87,7 +86,7 @@ def cache_features(
 ) -> Path:
     """Runs the backbone over all pictures of a table, or goes on where a killed one has stopped.
 
-    The workers of one training do it all side by side, as their variables are shared, and may write to one folder.
+    Runs, and the workers of one training, may do so side by side in one folder: each makes what is missing when it begins.
 
     Args:
         model: its backbone, its regions and its picture size decide the features.
@@ -135,7 +134,7 @@ def cache_features(
         features = _run(runs[0 if is_scene else 1], images)
         for name in ("scene", "regions") if is_scene else ("product",):  # regions last: they stand for both
             _save(_shard(folder, name, view, start), features[name])
-    with new_file(folder / "features.json", worker()) as temporary:
+    with new_file(folder / "features.json", alone=False) as temporary:
         write_json(temporary, origin)
     return folder
 
@@ -193,7 +192,7 @@ def _save(path: Path, values: np.ndarray) -> None:
             f"The backbone's features reach {np.abs(values).max():g}, which float16 cannot hold. Train without "
             "data.feature_cache, or take another tap."
         )
-    with new_file(path, worker()) as temporary:
+    with new_file(path, alone=False) as temporary:
         np.save(temporary, half)
 
 

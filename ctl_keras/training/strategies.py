@@ -56,9 +56,3 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process is the one that writes: the first worker, or the only process."""
     resolver = strategy.cluster_resolver
     return resolver is None or resolver.task_type is None or (resolver.task_type, resolver.task_id) == ("worker", 0)
-
-
-def worker() -> str:
-    """What tells this process from the others of one training: its number in `TF_CONFIG`, empty where there is none."""
-    number = tf.distribute.cluster_resolver.TFConfigClusterResolver().task_id
-    return "" if number is None else str(number)
