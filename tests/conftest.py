@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-# two workers on two cores: threads of their own would only wait for each other
+# a worker for each core and one more: threads of their own would only wait for each other
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ |= dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"), "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

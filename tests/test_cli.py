@@ -16,6 +16,7 @@ import typer
 
 from ctl_keras import commands
 from ctl_keras.cli import app
+from tests.conftest import SMALL
 
 INTERRUPTED = f"ctl-keras: Interrupted. {commands._GO_ON}"
 COMMAND = Path(sys.executable).with_name("ctl-keras")
@@ -110,8 +111,7 @@ def test_the_main_job(tmp_path, here):
     assert "100 pairs of 5 categories" in said
     assert "train: 60 pairs, 12 scenes" in said
 
-    small = ["weights=none", "global_tap=conv2_block1_out", "local_tap=conv2_block1_1_relu", "dim=16", "hidden=32"]
-    settings = [part for name in small for part in ("--set", f"model.{name}")]
+    settings = [part for name, value in SMALL.items() for part in ("--set", f"model.{name}={value}")]
     quick = ["--set", "data.image_size=32", "--set", "training.epochs=1"]
     done = cli("train", "--data", records, "--out", run, *settings, *quick, "--json")
     assert json.loads(done.stdout)["epochs"] == 1

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import shutil
 import signal
@@ -21,8 +22,6 @@ def history(run):
 
 
 def replace(config, **training):
-    import dataclasses
-
     return dataclasses.replace(config, training=dataclasses.replace(config.training, **training))
 
 
@@ -179,8 +178,9 @@ def test_a_collapse_is_named(drawn_pairs, records, config, tmp_path, capsys, mon
 
 def test_patience_and_averages_in_stages(records, config, tmp_path):
     """Two epochs of the heads, one of the last block, with an average of the weights in validation and in the model."""
-    stages = (ctl.StageConfig(epochs=1, learning_rate=1e-4, unfreeze="conv2_block1"),)
-    changed = replace(config, stages=stages, ema=0.5, in_batch=True, weight_decay=0.01)
+    stages = (ctl.StageConfig(epochs=1, learning_rate=1e-4, unfreeze="conv2_block2"),)
+    two_blocks = dataclasses.replace(config.model, global_tap="conv2_block2_out", local_tap="conv2_block1_2_relu")
+    changed = replace(dataclasses.replace(config, model=two_blocks), stages=stages, ema=0.5, in_batch=True, weight_decay=0.01)
     record = ctl.train(records, tmp_path / "run", changed)
     rows = history(tmp_path / "run")
     assert [row["stage"] for row in rows] == [0, 0, 1]
@@ -199,7 +199,7 @@ def test_patience_and_averages_in_stages(records, config, tmp_path):
         if not any(weight.shape == value.shape and (weight == value).all() for value in stored)
     }
     assert moved
-    assert all(name.startswith("conv2_block1") for name in moved)
+    assert all(name.startswith("conv2_block2") for name in moved)
 
 
 def test_what_stopped_early_says_so(run):
