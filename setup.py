@@ -1,4 +1,5 @@
-"""What the package needs; the tools are configured in pyproject.toml. Reasons for each dependency: docs/decisions.md."""
+"""What the package needs; the tools are configured in pyproject.toml. Reasons for each dependency:
+docs/decisions.md."""
 
 from pathlib import Path
 
@@ -14,13 +15,22 @@ beam = ["apache-beam>=2.60,<3"]
 web = ["gradio>=6,<7"]
 browser = ["axe-playwright-python>=0.1.5,<0.2", "playwright>=1.49,<2"]
 docs = ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10", "mkdocstrings[python]>=1,<2"]
-test = [*pictures, *serving, *faiss, "hypothesis>=6.100,<7", "pytest>=8,<10", "pytest-xdist>=3.5,<4"]
+test = [
+    *pictures,
+    *serving,
+    *faiss,
+    "hypothesis>=6.100,<7",
+    "pytest>=8,<10",
+    "pytest-xdist>=3.5,<4",
+]
 lint = ["griffelib>=2,<3", "mypy>=2,<3", "ruff>=0.17,<0.18"]
 
 setup(
     name="ctl-keras",
     version="0.1.0",
-    description="Complete the Look for Keras and TensorFlow Serving: which products complete a scene",
+    description=(
+        "Complete the Look for Keras and TensorFlow Serving: which products complete a scene"
+    ),
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

@@ -14,8 +14,10 @@ _BLOCK = 100_000
 
 
 def fill(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Writes unit vectors whose mean and variances, by principal component, are near those of 2,847 embedded products (the
-    model of docs/results.md on street photos): approximate indexes live on the few dimensions that matter."""
+    """Writes unit vectors whose mean and variances, by principal component, are near those of 2,847
+    embedded products (the model of docs/results.md on street photos): approximate indexes live on
+    the few dimensions that matter.
+    """
     random = np.random.default_rng(seed)
     axes = np.linalg.qr(random.standard_normal((DIM, DIM)))[0]
     deviations = 1 / (np.arange(DIM) + 6)
@@ -35,10 +37,16 @@ def products(count: int, seed: int = 0) -> np.ndarray:
 
 
 def queries(vectors: np.ndarray, count: int, seed: int = 1) -> np.ndarray:
-    """Sums of two unit vectors, as a scene's query is: near some product, and with noise, float32 `[count, DIM]`."""
+    """Sums of two unit vectors, as a scene's query is: near some product, and with noise, float32
+    `[count, DIM]`."""
     random = np.random.default_rng(seed)
-    both = [vectors[random.integers(len(vectors), size=count)] + random.normal(0, 0.05, (count, DIM)) for _ in range(2)]
-    return np.asarray(sum(one / np.linalg.norm(one, axis=1, keepdims=True) for one in both), np.float32)
+    both = [
+        vectors[random.integers(len(vectors), size=count)] + random.normal(0, 0.05, (count, DIM))
+        for _ in range(2)
+    ]
+    return np.asarray(
+        sum(one / np.linalg.norm(one, axis=1, keepdims=True) for one in both), np.float32
+    )
 
 
 def ids(count: int) -> pa.StringArray:

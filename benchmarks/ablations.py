@@ -1,10 +1,13 @@
-"""What each part of the model and of the training is worth, on prepared data with a frozen pretrained trunk.
+"""What each part of the model and of the training is worth, on prepared data with a frozen
+pretrained trunk.
 
-`python benchmarks/ablations.py --data RECORDS --weights FILE --cache DIR [--epochs 12] [--seeds 3] [--json F]`
+`python benchmarks/ablations.py --data RECORDS --weights FILE --cache DIR [--epochs 12] [--seeds 3]
+[--json F]`
 
-Each variant differs from the first in one setting. All train from the same cached features, for the same number of epochs,
-and rank the same test pairs. A pair's accuracy is averaged over the seeds, and differences are paired by scene. What is done
-is kept in the cache folder, so that a killed run goes on. Without data it says so and ends well.
+Each variant differs from the first in one setting. All train from the same cached features, for the
+same number of epochs, and rank the same test pairs. A pair's accuracy is averaged over the seeds,
+and differences are paired by scene. What is done is kept in the cache folder, so that a killed run
+goes on. Without data it says so and ends well.
 """
 
 import argparse
@@ -27,7 +30,11 @@ from ctl_keras.evaluation.ranking import SceneBootstrap, rank_metrics
 from ctl_keras.files import json_hash, new_file
 from ctl_keras.training.fitting import Fitting
 
-TRUNK = {"backbone": "ResNet50V2", "global_tap": "conv4_block6_out", "local_tap": "conv4_block6_out"}
+TRUNK = {
+    "backbone": "ResNet50V2",
+    "global_tap": "conv4_block6_out",
+    "local_tap": "conv4_block6_out",
+}
 BASE = {"in_batch": True, "batch_size": 64, "learning_rate": 3e-4}
 VARIANTS: dict[str, tuple[dict, dict]] = {
     "hybrid, category attention, squared, in-batch, all, mean": ({}, {}),
@@ -46,7 +53,8 @@ VARIANTS: dict[str, tuple[dict, dict]] = {
 
 
 def accuracies(arguments: argparse.Namespace, variant: tuple[dict, dict], seed: int) -> np.ndarray:
-    """Share of the negatives that are farther than the product, for each test pair, after training."""
+    """Share of the negatives that are farther than the product, for each test pair, after
+    training."""
     model_settings, training = variant
     config = from_dict(
         Config,
@@ -56,15 +64,25 @@ def accuracies(arguments: argparse.Namespace, variant: tuple[dict, dict], seed: 
             "training": {**BASE, **training, "epochs": arguments.epochs, "seed": seed},
         },
     )
-    train, validation, test = (ctl.read_records(arguments.data, split) for split in ("train", "validation", "test"))
+    train, validation, test = (
+        ctl.read_records(arguments.data, split) for split in ("train", "validation", "test")
+    )
     keras.utils.set_random_seed(seed)
     model = ctl.CompleteTheLook(train.categories, config.data.image_size, config.model)
     fitting = Fitting(model, config, train, validation, hash_of_pictures(arguments.data))
     fitting.begin_stage(0)
     fitted, _ = fitting.datasets(0)
-    fitting.trainer.fit(fitted, steps_per_epoch=fitting.steps_per_epoch, epochs=arguments.epochs, verbose=0)
+    fitting.trainer.fit(
+        fitted, steps_per_epoch=fitting.steps_per_epoch, epochs=arguments.epochs, verbose=0
+    )
     # the whole split as one batch: its products are the candidates
-    inputs, _ = next(iter(ctl.pair_batches(test, group_of(test), training=False, source=fitting.features(test), group=2)))
+    inputs, _ = next(
+        iter(
+            ctl.pair_batches(
+                test, group_of(test), training=False, source=fitting.features(test), group=2
+            )
+        )
+    )
     y_pred = np.asarray(model.in_batch_trainer(from_features=True)(inputs))
     positive, negatives = y_pred[:, :1], y_pred[:, 1:]
     wins = (negatives > positive) + (negatives == positive) / 2
@@ -73,10 +91,14 @@ def accuracies(arguments: argparse.Namespace, variant: tuple[dict, dict], seed: 
     return ((wins * exists).sum(axis=1) / exists.sum(axis=1))[order]
 
 
-def kept_accuracies(arguments: argparse.Namespace, variant: tuple[dict, dict], seed: int) -> np.ndarray:
+def kept_accuracies(
+    arguments: argparse.Namespace, variant: tuple[dict, dict], seed: int
+) -> np.ndarray:
     """`accuracies`, from the file that an earlier run has left if there is one."""
     data_hash = read_manifest(arguments.data)["hash"]
-    key = json_hash([TRUNK, BASE, variant, seed, arguments.epochs, arguments.image_size, data_hash])[:16]
+    key = json_hash(
+        [TRUNK, BASE, variant, seed, arguments.epochs, arguments.image_size, data_hash]
+    )[:16]
     path = Path(arguments.cache, "ablations", f"{key}.npy")
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,14 +117,18 @@ def group_of(pairs: ctl.Pairs) -> int:
 def rows_of(pairs: ctl.Pairs, inputs: dict[str, Any]) -> np.ndarray:
     """The pairs' rows: each product of the data belongs to one pair here."""
     row_of = {int(product): row for row, product in enumerate(pairs.product)}
-    assert len(row_of) == len(pairs), "a product of two pairs: this benchmark does not tell them apart"
+    assert len(row_of) == len(pairs), (
+        "a product of two pairs: this benchmark does not tell them apart"
+    )
     return np.array([row_of[int(product)] for product in inputs["product_id"]])
 
 
 def baselines(arguments: argparse.Namespace) -> dict[str, np.ndarray]:
     test = ctl.read_records(arguments.data, "test")
     test = test.take(test.has_negative())
-    model = ctl.CompleteTheLook(test.categories, arguments.image_size, **TRUNK, weights=arguments.weights)
+    model = ctl.CompleteTheLook(
+        test.categories, arguments.image_size, **TRUNK, weights=arguments.weights
+    )
     rankers = {
         "popularity": popularity_ranker(test),
         "untrained backbone, cosine": untrained_ranker(model, test, 32),
@@ -112,7 +138,9 @@ def baselines(arguments: argparse.Namespace) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data")
     parser.add_argument("--weights")
     parser.add_argument("--cache")
@@ -137,11 +165,19 @@ def main() -> None:
     figures = {}
     print(f"\n{'':58}{'accuracy':>24}{'first minus this':>28}   seeds")
     for name, value in values.items():
-        one, difference = (bootstrap.figures(np.tile(x[:, None], 4))["binary_accuracy"] for x in (value, reference - value))
+        one, difference = (
+            bootstrap.figures(np.tile(x[:, None], 4))["binary_accuracy"]
+            for x in (value, reference - value)
+        )
         each = " ".join(f"{found.mean():.3f}" for found in runs.get(name, []))
         cells = [f"{x['value']:8.3f} [{x['low']:.3f}, {x['high']:.3f}]" for x in (one, difference)]
         print(f"{name:58}{cells[0]:>24}{cells[1]:>28}   {each}")
-        figures[name] = {"value": one["value"], "unit": "binary accuracy", "target": None, "met": None}
+        figures[name] = {
+            "value": one["value"],
+            "unit": "binary accuracy",
+            "target": None,
+            "met": None,
+        }
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(figures, indent=2), encoding="utf-8")
 

@@ -1,4 +1,5 @@
-"""What the export's tolerance of bad pictures costs: images per second through `decode_rows` against plain decoding.
+"""What the export's tolerance of bad pictures costs: images per second through `decode_rows`
+against plain decoding.
 
 `python benchmarks/decoding.py [--json F]` prints a table; `FULL=1` takes more repetitions.
 """
@@ -26,7 +27,10 @@ def main() -> None:
     spec = tf.TensorSpec([SIZE, SIZE, 3], tf.float32)
     plain = tf.function(
         lambda rows: tf.map_fn(
-            lambda row: resize_image(decode_image(row), SIZE), rows, fn_output_signature=spec, parallel_iterations=8
+            lambda row: resize_image(decode_image(row), SIZE),
+            rows,
+            fn_output_signature=spec,
+            parallel_iterations=8,
         )
     )
     tolerant = tf.function(lambda rows: decode_rows(rows, SIZE)[0])
@@ -40,8 +44,14 @@ def main() -> None:
         "backbone": lambda: passes().numpy(),
     }
     seconds = side_by_side(runs, 30 if FULL else 8)
-    figures.add("tolerant decoding, speed against plain decoding", seconds["plain"] / seconds["tolerant"])
-    figures.add("tolerant decoding, share of a ResNet50 pass", seconds["tolerant"] / seconds["backbone"], at_most=MOST)
+    figures.add(
+        "tolerant decoding, speed against plain decoding", seconds["plain"] / seconds["tolerant"]
+    )
+    figures.add(
+        "tolerant decoding, share of a ResNet50 pass",
+        seconds["tolerant"] / seconds["backbone"],
+        at_most=MOST,
+    )
     figures.write()
 
 

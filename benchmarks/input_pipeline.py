@@ -1,6 +1,8 @@
-"""What feeds a training: tf.data against bare decoding of the same files, and `prepare` with two processes against one.
+"""What feeds a training: tf.data against bare decoding of the same files, and `prepare` with two
+processes against one.
 
-`python benchmarks/input_pipeline.py [--json F]` prints a table; `FULL=1` takes the sizes of the targets.
+`python benchmarks/input_pipeline.py [--json F]` prints a table; `FULL=1` takes the sizes of the
+targets.
 """
 
 import json
@@ -30,12 +32,19 @@ def write_folder(folder: Path, scenes: int, products: int) -> None:
     images = folder / "images"
     images.mkdir()
     distinct = photos(min(scenes + products, 200))
-    names = [f"s{number}" for number in range(scenes)] + [f"p{number}" for number in range(products)]
+    names = [f"s{number}" for number in range(scenes)] + [
+        f"p{number}" for number in range(products)
+    ]
     for number, name in enumerate(names):
         (images / f"{name}.jpg").write_bytes(distinct[number % len(distinct)])
     box = {"bbox": [0.3, 0.6, 0.7, 0.9]}
-    lines = [{"scene": f"s{number % scenes}", "product": f"p{number}", **box} for number in range(products)]
-    (folder / "fashion.json").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    lines = [
+        {"scene": f"s{number % scenes}", "product": f"p{number}", **box}
+        for number in range(products)
+    ]
+    (folder / "fashion.json").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
+    )
     categories = {f"p{number}": f"Category {number % 4}" for number in range(products)}
     (folder / "fashion-cat.json").write_text(json.dumps(categories), encoding="utf-8")
 
@@ -50,7 +59,9 @@ def bare(files: list[str]) -> tf.data.Dataset:
         image = tf.io.decode_jpeg(tf.io.read_file(path), channels=3, dct_method="INTEGER_ACCURATE")
         return tf.image.resize(image, [SIZE, SIZE], antialias=True)
 
-    dataset = tf.data.Dataset.from_tensor_slices(files).map(load, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = tf.data.Dataset.from_tensor_slices(files).map(
+        load, num_parallel_calls=tf.data.AUTOTUNE
+    )
     return dataset.batch(BATCH).prefetch(tf.data.AUTOTUNE)
 
 
@@ -66,21 +77,36 @@ def pipeline(figures: Figures, folder: Path) -> None:
     prepare(folder, folder / "records")
     train = ctl.read_records(folder / "records", "train")
     ids = train.images.ids
-    rows = [row for pair in zip(train.scene, train.product, train.product[::-1], strict=True) for row in pair]
+    rows = [
+        row
+        for pair in zip(train.scene, train.product, train.product[::-1], strict=True)
+        for row in pair
+    ]
     files = [str(folder / "images" / f"{ids[row]}.jpg") for row in rows]
     runs: dict[str, list[float]] = {}
     for repetition in range(REPETITIONS + 1):
         # a source of its own each time, so that nothing is cached before the first epoch
-        cached = ctl.triplets(train, BATCH, SIZE, seed=repetition, source=CachedPictures(train, SIZE))
-        uncached = ctl.triplets(train, BATCH, SIZE, seed=repetition, source=PictureSource(train, SIZE, augment=True))
-        turns = {"bare": bare(files), "no room to cache": uncached, "first epoch": cached, "later epochs": cached}
+        cached = ctl.triplets(
+            train, BATCH, SIZE, seed=repetition, source=CachedPictures(train, SIZE)
+        )
+        uncached = ctl.triplets(
+            train, BATCH, SIZE, seed=repetition, source=PictureSource(train, SIZE, augment=True)
+        )
+        turns = {
+            "bare": bare(files),
+            "no room to cache": uncached,
+            "first epoch": cached,
+            "later epochs": cached,
+        }
         for name, dataset in turns.items():
             runs.setdefault(name, []).append(seconds_of(dataset))
     rate = {name: len(rows) / float(np.median(values[1:])) for name, values in runs.items()}
     figures.add("bare decode and resize", rate.pop("bare"), unit="pictures a second")
     for name, value in rate.items():
         ratio = value * float(np.median(runs["bare"][1:])) / len(rows)
-        figures.add(f"training pipeline, {name}, against bare decode and resize", ratio, at_least=0.9)
+        figures.add(
+            f"training pipeline, {name}, against bare decode and resize", ratio, at_least=0.9
+        )
 
 
 def preparing(figures: Figures, folder: Path) -> None:

@@ -1,11 +1,13 @@
-"""A server under load that means it no good: 16 clients, good and bad requests mixed, a version swap, clients that hang up.
+"""A server under load that means it no good: 16 clients, good and bad requests mixed, a version
+swap, clients that hang up.
 
-`python benchmarks/load.py [--json F]` runs for 20 seconds, `FULL=1` for 10 minutes, against the development server or, when
-`CTL_TF_SERVING` names a `tensorflow_model_server` binary, against that one. It makes its own small export. Exit code 1 if a
-good request failed.
+`python benchmarks/load.py [--json F]` runs for 20 seconds, `FULL=1` for 10 minutes, against the
+development server or, when `CTL_TF_SERVING` names a `tensorflow_model_server` binary, against that
+one. It makes its own small export. Exit code 1 if a good request failed.
 
-A good request is one that must be answered, with the values that the server gave before the load; a bad picture or an unknown
-category in a row makes no request bad. Clients don't retry, so that nothing is covered up.
+A good request is one that must be answered, with the values that the server gave before the load; a
+bad picture or an unknown category in a row makes no request bad. Clients don't retry, so that
+nothing is covered up.
 """
 
 import os
@@ -32,13 +34,22 @@ CLIENTS, CATEGORIES, MODEL = 16, ("Apparel|Shoes", "Apparel|Hats", "Apparel|Hand
 SECONDS = 600 if FULL else 20
 WARM_UP = 0.2  # share of the time that is not counted: memory pools and thread stacks grow in it
 MAX_REQUEST_MB = 4
-KINDS = {"score": 6, "embed": 4, "vectors": 2, "bad rows": 3, "malformed": 2, "oversized": 1, "hang up": 2}
+KINDS = {
+    "score": 6,
+    "embed": 4,
+    "vectors": 2,
+    "bad rows": 3,
+    "malformed": 2,
+    "oversized": 1,
+    "hang up": 2,
+}
 GOOD = ("score", "embed", "vectors", "bad rows")
 MOST_MEMORY = 1.1
 
 
 def export_versions(folder: Path) -> tuple[Path, Path, Path]:
-    """The base path with version 1; versions 2 and 3 of the same weights beside it, ready to be moved in."""
+    """The base path with version 1; versions 2 and 3 of the same weights beside it, ready to be
+    moved in."""
     model = ctl.CompleteTheLook(
         CATEGORIES,
         image_size=64,
@@ -50,7 +61,11 @@ def export_versions(folder: Path) -> tuple[Path, Path, Path]:
         local_tap="conv2_block2_out",
     )
     ctl.export(model, folder / MODEL, version=1)
-    return folder / MODEL, ctl.export(model, folder / "next", version=2), ctl.export(model, folder / "next", version=3)
+    return (
+        folder / MODEL,
+        ctl.export(model, folder / "next", version=2),
+        ctl.export(model, folder / "next", version=3),
+    )
 
 
 def free_port() -> int:
@@ -68,11 +83,32 @@ class Server:
         self.memory: list[tuple[float, int]] = []
         binary = os.environ.get("CTL_TF_SERVING")
         if binary:
-            command = [binary, f"--rest_api_port={rest}", f"--port={grpc}", f"--model_name={MODEL}"]
+            command = [
+                binary,
+                f"--rest_api_port={rest}",
+                f"--port={grpc}",
+                f"--model_name={MODEL}",
+            ]
             command += [f"--model_base_path={base.resolve()}", "--file_system_poll_wait_seconds=1"]
         else:
-            command = [sys.executable, "-m", "ctl_keras.cli", "serve", "--model", str(base), "--name", MODEL]
-            command += ["--rest-port", str(rest), "--grpc-port", str(grpc), "--max-request-mb", str(MAX_REQUEST_MB)]
+            command = [
+                sys.executable,
+                "-m",
+                "ctl_keras.cli",
+                "serve",
+                "--model",
+                str(base),
+                "--name",
+                MODEL,
+            ]
+            command += [
+                "--rest-port",
+                str(rest),
+                "--grpc-port",
+                str(grpc),
+                "--max-request-mb",
+                str(MAX_REQUEST_MB),
+            ]
         self._log = log
         with open(log, "wb") as output:
             self.process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
@@ -93,7 +129,11 @@ class Server:
     def sample(self) -> None:
         """Notes the resident memory."""
         status = Path(f"/proc/{self.process.pid}/status")
-        lines = [line for line in status.read_text().splitlines() if line.startswith("VmRSS")] if status.exists() else []
+        lines = (
+            [line for line in status.read_text().splitlines() if line.startswith("VmRSS")]
+            if status.exists()
+            else []
+        )
         if lines:  # a process that has ended has none
             self.memory.append((time.monotonic(), int(lines[0].split()[1])))
 
@@ -121,7 +161,9 @@ class Tally:
         with self._lock:
             self.counts[kind] += 1
             if failure:
-                self.failures["good" if kind in GOOD else "bad"].append(f"{kind} over {protocol}: {failure}")
+                self.failures["good" if kind in GOOD else "bad"].append(
+                    f"{kind} over {protocol}: {failure}"
+                )
             elif kind in GOOD and began >= self._from:
                 self.seconds[protocol].append(time.monotonic() - began)
 
@@ -138,21 +180,29 @@ class Visitor:
         self._expected = self._client.score_pairs(scenes, products, "Shoes")["hybrid_distance"]
         self._query = self._client.embed_scene(scenes, "Shoes")["query"]
         self._embedding = self._client.embed_product(products)["embedding"]
-        assert self._expected.std() > 0, "all pairs are at the same distance: nothing could be seen to go wrong"
+        assert self._expected.std() > 0, (
+            "all pairs are at the same distance: nothing could be seen to go wrong"
+        )
 
     def ask(self, kind: str) -> str | None:
         """Sends one request of a kind; returns what was wrong, or None."""
         rows = self._random.sample(range(len(self._expected)), self._random.randint(1, 4))
-        scenes, products = [self._pictures[2 * row] for row in rows], [self._pictures[2 * row + 1] for row in rows]
+        scenes, products = (
+            [self._pictures[2 * row] for row in rows],
+            [self._pictures[2 * row + 1] for row in rows],
+        )
         return getattr(self, "_" + kind.replace(" ", "_"))(rows, scenes, products)
 
     def _score(self, rows, scenes, products):
-        return differs(self._client.score_pairs(scenes, products, "Shoes")["hybrid_distance"], self._expected[rows])
+        return differs(
+            self._client.score_pairs(scenes, products, "Shoes")["hybrid_distance"],
+            self._expected[rows],
+        )
 
     def _embed(self, rows, scenes, products):
-        return differs(self._client.embed_scene(scenes, "Apparel|Shoes")["query"], self._query[rows]) or differs(
-            self._client.embed_product(products)["embedding"], self._embedding[rows]
-        )
+        return differs(
+            self._client.embed_scene(scenes, "Apparel|Shoes")["query"], self._query[rows]
+        ) or differs(self._client.embed_product(products)["embedding"], self._embedding[rows])
 
     def _vectors(self, rows, scenes, products):
         answer = self._client.score_embeddings(self._query[rows], self._embedding[rows])
@@ -176,17 +226,24 @@ class Visitor:
             except ctl.ServingError as error:
                 return None if error.status == "INVALID_ARGUMENT" else str(error)
             return "was answered"
-        body = self._random.choice(['{"inputs": {"scene_', '{"instances": [{"nothing": 1}]}', "\x00\xff", "[]", ""])
+        body = self._random.choice(
+            ['{"inputs": {"scene_', '{"instances": [{"nothing": 1}]}', "\x00\xff", "[]", ""]
+        )
         code = self._http.post(f"{self._rest}/v1/models/{MODEL}:predict", content=body).status_code
         return None if 400 <= code < 500 else f"HTTP {code}"
 
     def _oversized(self, rows, scenes, products):
         try:
             answer = self._client.embed_product([bytes((MAX_REQUEST_MB + 1) * 2**20)])
-            return "was answered" if answer["valid"].any() else None  # a server without a limit sees that it is no picture
+            # a server without a limit sees that it is no picture
+            return "was answered" if answer["valid"].any() else None
         except ctl.ServingError as error:
             # a server that hangs up without reading all of it
-            return None if error.status in ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT", "UNAVAILABLE") else str(error)
+            return (
+                None
+                if error.status in ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT", "UNAVAILABLE")
+                else str(error)
+            )
 
     def _hang_up(self, rows, scenes, products):
         if self._random.random() < 0.5:
@@ -197,7 +254,10 @@ class Visitor:
             return None
         parts = urlsplit(self._rest)
         with socket.create_connection((parts.hostname, parts.port), timeout=60) as connection:
-            head = f"POST /v1/models/{MODEL}:predict HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: 100000\r\n\r\n"
+            head = (
+                f"POST /v1/models/{MODEL}:predict HTTP/1.1\r\nHost: "
+                f"{parts.netloc}\r\nContent-Length: 100000\r\n\r\n"
+            )
             connection.sendall(head.encode() + b'{"inputs": {"scene_bytes": [{"b64": "')
         return None
 
@@ -219,8 +279,11 @@ def visit(visitor: Visitor, protocol: str, seed: int, end: float, tally: Tally) 
         tally.add(kind, protocol, began, failure)
 
 
-def run(server: Server, base: Path, following: Path, pictures: list[bytes]) -> tuple[Tally, list[float], bool]:
-    """The load: the tally, the server's memory in each third, in MB, and whether the new version took over."""
+def run(
+    server: Server, base: Path, following: Path, pictures: list[bytes]
+) -> tuple[Tally, list[float], bool]:
+    """The load: the tally, the server's memory in each third, in MB, and whether the new version
+    took over."""
     urls = [server.rest if index % 2 else server.grpc for index in range(CLIENTS)]
     visitors = [Visitor(server, url, pictures, seed) for seed, url in enumerate(urls)]
     began = time.monotonic()
@@ -228,7 +291,9 @@ def run(server: Server, base: Path, following: Path, pictures: list[bytes]) -> t
     tally = Tally(counted)
     threads = [
         threading.Thread(
-            target=visit, args=(visitor, "REST" if url == server.rest else "gRPC", seed, began + SECONDS, tally), daemon=True
+            target=visit,
+            args=(visitor, "REST" if url == server.rest else "gRPC", seed, began + SECONDS, tally),
+            daemon=True,
         )
         for seed, (visitor, url) in enumerate(zip(visitors, urls, strict=True))
     ]
@@ -245,7 +310,11 @@ def run(server: Server, base: Path, following: Path, pictures: list[bytes]) -> t
         thread.join(90)
     third = SECONDS * (1 - WARM_UP) / 3
     kilobytes = [
-        [size for when, size in server.memory if counted + part * third <= when < counted + (part + 1) * third]
+        [
+            size
+            for when, size in server.memory
+            if counted + part * third <= when < counted + (part + 1) * third
+        ]
         for part in range(3)
     ]
     return (
@@ -263,7 +332,8 @@ def main() -> None:
         server = Server(base, folder / "server.log")
         try:
             started = server.wait(1, 120)
-            # while they are swapped two versions are in memory, and the allocator keeps it: one swap belongs to the warm-up
+            # while they are swapped two versions are in memory, and the allocator keeps it: one
+            # swap belongs to the warm-up
             second.rename(base / second.name)
             if not started or not server.wait(2, 60):
                 sys.exit(f"The server did not start:\n{server.last_words()}")
@@ -277,15 +347,23 @@ def main() -> None:
     seconds = np.concatenate(list(tally.seconds.values())) * 1000
     p50, p99 = np.percentile(seconds, [50, 99]) if len(seconds) else (float("nan"), float("nan"))
     failed, wrong = tally.failures["good"], tally.failures["bad"]
-    print(f"{CLIENTS} clients for {SECONDS} s: " + ", ".join(f"{count} {kind}" for kind, count in sorted(tally.counts.items())))
+    print(
+        f"{CLIENTS} clients for {SECONDS} s: "
+        + ", ".join(f"{count} {kind}" for kind, count in sorted(tally.counts.items()))
+    )
     for protocol, values in tally.seconds.items():
         if values:
-            print(f"{protocol}: p50 {np.percentile(values, 50) * 1000:.0f} ms, p99 {np.percentile(values, 99) * 1000:.0f} ms")
+            print(
+                f"{protocol}: p50 {np.percentile(values, 50) * 1000:.0f} ms, p99 "
+                f"{np.percentile(values, 99) * 1000:.0f} ms"
+            )
     print("server's memory in each third: " + ", ".join(f"{size:.0f} MB" for size in memory))
     figures.add("good requests that failed", len(failed), at_most=0, unit="requests")
     figures.add("bad requests that were not refused", len(wrong), at_most=0, unit="requests")
     figures.add("versions that did not take over", 0 if swapped else 1, at_most=0, unit="versions")
-    figures.add("server's memory, last third against first", memory[2] / memory[0], at_most=MOST_MEMORY)
+    figures.add(
+        "server's memory, last third against first", memory[2] / memory[0], at_most=MOST_MEMORY
+    )
     figures.add("good requests, median latency", float(p50), unit="ms")
     figures.add("good requests, p99 latency", float(p99), unit="ms")
     figures.add("good requests", len(seconds) / (SECONDS * (1 - WARM_UP)), unit="a second")

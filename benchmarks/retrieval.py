@@ -1,8 +1,8 @@
-"""What searching a catalog takes: exact search against reading the vectors, FAISS and the distance's formula as it is written;
-then how much each index finds in how much time.
+"""What searching a catalog takes: exact search against reading the vectors, FAISS and the
+distance's formula as it is written; then how much each index finds in how much time.
 
-`python benchmarks/retrieval.py [--json F] [--pictures DIR]` prints tables, and plots the last one; `FULL=1` takes 1,000,000
-products.
+`python benchmarks/retrieval.py [--json F] [--pictures DIR]` prints tables, and plots the last one;
+`FULL=1` takes 1,000,000 products.
 """
 
 import os
@@ -26,7 +26,9 @@ SLICE = 2000  # products that the formula is computed for
 K, QUERIES = 10, 100
 
 
-def as_written(scene: np.ndarray, regions: np.ndarray, attention: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+def as_written(
+    scene: np.ndarray, regions: np.ndarray, attention: np.ndarray, vectors: np.ndarray
+) -> np.ndarray:
     """(d_global + d_local) / 2, region by region and product by product."""
     globally = ((scene - vectors) ** 2).sum(-1)
     locally = np.zeros(len(vectors), np.float32)
@@ -61,35 +63,58 @@ def compare(figures: Figures, vectors: np.ndarray, exact: ExactIndex) -> None:
     )
     for name, value in taken.items():
         print(f"{name:10} {value * 1e3:9.2f} ms")
-    figures.add("exact search of one query / reading the vectors once", taken["exact 1"] / taken["sum"], at_most=1.3)
-    figures.add("FAISS IndexFlatIP / exact search, 1 query", taken["faiss 1"] / taken["exact 1"], at_least=1)
-    figures.add("FAISS IndexFlatIP / exact search, 64 queries", taken["faiss 64"] / taken["exact 64"], at_least=1)
+    figures.add(
+        "exact search of one query / reading the vectors once",
+        taken["exact 1"] / taken["sum"],
+        at_most=1.3,
+    )
+    figures.add(
+        "FAISS IndexFlatIP / exact search, 1 query",
+        taken["faiss 1"] / taken["exact 1"],
+        at_least=1,
+    )
+    figures.add(
+        "FAISS IndexFlatIP / exact search, 64 queries",
+        taken["faiss 64"] / taken["exact 64"],
+        at_least=1,
+    )
 
     scene, regions, attention = a_scene()
     part = vectors[:SLICE]
     written = seconds(lambda: as_written(scene, regions, attention, part), 3) * len(vectors) / SLICE
     query = scene + attention @ regions
     identity = seconds(lambda: exact.search(query, K))
-    print(f"the formula as written: {written:.1f} s, extrapolated from {SLICE} products; search: {identity * 1e3:.1f} ms")
+    print(
+        f"the formula as written: {written:.1f} s, extrapolated from {SLICE} products; search: "
+        f"{identity * 1e3:.1f} ms"
+    )
     figures.add("distance formula as written / exact search", written / identity, at_least=500)
     found = ExactIndex().build(part, ids(SLICE), ["any"] * SLICE).search(query, SLICE)
     expected = as_written(scene, regions, attention, part)[found.rows[0]]
-    figures.add("largest difference from the formula, of 1e-5", np.abs(found.distances[0] - expected).max() / 1e-5, at_most=1)
+    figures.add(
+        "largest difference from the formula, of 1e-5",
+        np.abs(found.distances[0] - expected).max() / 1e-5,
+        at_most=1,
+    )
 
 
 def recalls(vectors: np.ndarray, exact: ExactIndex) -> list[tuple[str, int, float, float, float]]:
-    """Index with its settings, products, recall@10, milliseconds a query and seconds to build, of each."""
+    """Index with its settings, products, recall@10, milliseconds a query and seconds to build, of
+    each."""
     rows = []
 
     def measure(name: str, index: Index, build: float, data: np.ndarray, truth: np.ndarray) -> None:
         asked = queries(data, QUERIES)
         found = index.search(asked, K).rows
-        recall = float(np.mean([len(set(a) & set(b)) / K for a, b in zip(found, truth, strict=True)]))
+        recall = float(
+            np.mean([len(set(a) & set(b)) / K for a, b in zip(found, truth, strict=True)])
+        )
         position = iter(range(10**9))
         latency = seconds(lambda: index.search(asked[next(position) % QUERIES], K), QUERIES)
         rows.append((name, len(data), recall, latency * 1e3, build))
         print(
-            f"{name:24} {len(data):9} products  recall@10 {recall:.3f}  {latency * 1e3:8.3f} ms  built in {build:7.1f} s",
+            f"{name:24} {len(data):9} products  recall@10 {recall:.3f}  {latency * 1e3:8.3f} ms  "
+            f"built in {build:7.1f} s",
             flush=True,
         )
 
@@ -98,12 +123,22 @@ def recalls(vectors: np.ndarray, exact: ExactIndex) -> list[tuple[str, int, floa
 
     truth = exact.search(queries(vectors, QUERIES), K).rows
     measure("exact", exact, 0.0, vectors, truth)
-    for method, efforts in (("flat", (0,)), ("hnsw", (16, 32, 64, 128, 256)), ("ivfpq", (4, 16, 64, 256))):
+    for method, efforts in (
+        ("flat", (0,)),
+        ("hnsw", (16, 32, 64, 128, 256)),
+        ("ivfpq", (4, 16, 64, 256)),
+    ):
         index = FaissIndex(method)
         build = built(index, vectors)
         for effort in efforts:
             index.effort = effort
-            measure(f"FAISS {method}" + (f", effort {effort}" if effort else ""), index, build, vectors, truth)
+            measure(
+                f"FAISS {method}" + (f", effort {effort}" if effort else ""),
+                index,
+                build,
+                vectors,
+                truth,
+            )
     with tempfile.TemporaryDirectory() as folder:
         part = vectors[:MILVUS_COUNT]
         milvus = MilvusIndex(os.path.join(folder, "products.db"))
@@ -135,10 +170,17 @@ def plot(rows: list[tuple[str, int, float, float, float]], folder: str) -> None:
         for name, _, recall, latency, _ in points:
             if "effort" in name:
                 axes.annotate(
-                    name.rsplit(" ", 1)[1], (latency, recall), xytext=(4, -11), textcoords="offset points", fontsize=8
+                    name.rsplit(" ", 1)[1],
+                    (latency, recall),
+                    xytext=(4, -11),
+                    textcoords="offset points",
+                    fontsize=8,
                 )
     axes.set(xscale="log", xlabel="milliseconds a query (one query at a time)", ylabel="recall@10")
-    axes.set_title(f"{COUNT:,} products of {DIM} numbers, {THREADS} cores; the numbers are `effort`", fontsize=10)
+    axes.set_title(
+        f"{COUNT:,} products of {DIM} numbers, {THREADS} cores; the numbers are `effort`",
+        fontsize=10,
+    )
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     os.makedirs(folder, exist_ok=True)

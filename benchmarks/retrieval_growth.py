@@ -1,10 +1,12 @@
 """How the cost of each index grows with the catalog: time to build, time of a query, memory.
 
-`python benchmarks/retrieval_growth.py [--json F] [--pictures DIR]` takes 10,000 and 100,000 products, `FULL=1` up to 10,000,000
-(5 GB on disk). It prints a table and, with `--pictures`, draws it.
+`python benchmarks/retrieval_growth.py [--json F] [--pictures DIR]` takes 10,000 and 100,000
+products, `FULL=1` up to 10,000,000 (5 GB on disk). It prints a table and, with `--pictures`, draws
+it.
 
-Each index has a process of its own, whose memory is counted without what the imports took. All read the same vectors, mapped
-from disk and sorted by category as a catalog's are; the second query asks for one category of ten.
+Each index has a process of its own, whose memory is counted without what the imports took. All read
+the same vectors, mapped from disk and sorted by category as a catalog's are; the second query asks
+for one category of ten.
 """
 
 import multiprocessing
@@ -20,7 +22,8 @@ from _vectors import DIM, THREADS, fill, ids, queries, seconds
 
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000) if os.environ.get("FULL") else (10_000, 100_000)
 CATEGORIES, K, QUERIES = 10, 10, 30
-# products at most: Milvus Lite is made for small collections; graphs and cells of ten million take long to build on two cores
+# products at most: Milvus Lite is made for small collections; graphs and cells of ten million take
+# long to build on two cores
 MOST = {"Milvus Lite": 100_000, "FAISS hnsw": 1_000_000, "FAISS ivfpq": 1_000_000}
 INDEXES = ("exact", "FAISS flat", "FAISS hnsw", "FAISS ivfpq", "Milvus Lite")
 MARKERS = "osD^v"
@@ -39,7 +42,11 @@ def make(name: str, folder: str) -> Any:
 
     if name == "exact":
         return ExactIndex()
-    return MilvusIndex(os.path.join(folder, "products.db")) if name == "Milvus Lite" else FaissIndex(name.split()[1])
+    return (
+        MilvusIndex(os.path.join(folder, "products.db"))
+        if name == "Milvus Lite"
+        else FaissIndex(name.split()[1])
+    )
 
 
 def measure(name: str, count: int, path: str) -> dict[str, float]:
@@ -56,7 +63,11 @@ def measure(name: str, count: int, path: str) -> dict[str, float]:
         row = {"build": time.perf_counter() - began}
         for column, category in (("query", None), ("category", f"c{CATEGORIES // 2}")):
             turn = iter(range(QUERIES + 1))
-            row[column] = 1e3 * seconds(lambda: index.search(asked[next(turn) % QUERIES], K, category), QUERIES)  # noqa: B023
+
+            def search(turn=turn, category=category):
+                return index.search(asked[next(turn) % QUERIES], K, category)
+
+            row[column] = 1e3 * seconds(search, QUERIES)
         return {**row, "memory": memory("RssAnon") - before, "mapped": memory("RssFile")}
 
 
@@ -74,7 +85,9 @@ def plot(rows: dict[str, dict[int, dict[str, float]]], folder: str) -> None:
     figure, axes = plt.subplots(2, 2, figsize=(10, 7.5), layout="constrained", sharex=True)
     for panel, (column, label) in zip(axes.flat, COLUMNS.items(), strict=True):
         for (name, sizes), marker in zip(rows.items(), MARKERS, strict=True):
-            panel.plot(list(sizes), [row[column] for row in sizes.values()], marker=marker, label=name)
+            panel.plot(
+                list(sizes), [row[column] for row in sizes.values()], marker=marker, label=name
+            )
         panel.set(xscale="log", yscale="log", ylabel=label)
         panel.grid(alpha=0.3)
     vectors = [count * DIM * 4e-9 for count in SIZES]
@@ -92,7 +105,10 @@ def main() -> None:
 
     figures = Figures(__doc__, ("--pictures", "folder for the plot"))
     rows: dict[str, dict[int, dict[str, float]]] = {name: {} for name in INDEXES}
-    print(f"{'':12} {'products':>10} {'build':>10} {'query':>11} {'in category':>12} {'memory':>9} {'mapped':>9}")
+    print(
+        f"{'':12} {'products':>10} {'build':>10} {'query':>11} {'in category':>12} {'memory':>9} "
+        f"{'mapped':>9}"
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "vectors.npy")
         stored = np.lib.format.open_memmap(path, "w+", np.float32, (SIZES[-1], DIM))
@@ -105,8 +121,8 @@ def main() -> None:
                 with multiprocessing.get_context("spawn").Pool(1) as pool:
                     row = rows[name][count] = pool.apply(measure, (name, count, path))
                 print(
-                    f"{name:12} {count:10,} {row['build']:8.1f} s {row['query']:8.3f} ms {row['category']:9.3f} ms "
-                    f"{row['memory']:6.2f} GB {row['mapped']:6.2f} GB",
+                    f"{name:12} {count:10,} {row['build']:8.1f} s {row['query']:8.3f} ms "
+                    f"{row['category']:9.3f} ms {row['memory']:6.2f} GB {row['mapped']:6.2f} GB",
                     flush=True,
                 )
     for name, sizes in rows.items():

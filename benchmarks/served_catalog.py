@@ -1,9 +1,10 @@
-"""The catalog inside a SavedModel: size, load time, and latency of `recommend` without the network, for each way to store the
-embeddings; all products in one category, or in ten.
+"""The catalog inside a SavedModel: size, load time, and latency of `recommend` without the network,
+for each way to store the embeddings; all products in one category, or in ten.
 
-`python benchmarks/served_catalog.py [--json F]` prints a table; `FULL=1` takes 1,000,000 products of 128 numbers. Queries are
-sums of two products and noise, as a scene's query is a sum of embeddings. Peers in the same run: numpy (a matrix-vector product
-and `argpartition`), which also says what is right, and `ExactIndex`.
+`python benchmarks/served_catalog.py [--json F]` prints a table; `FULL=1` takes 1,000,000 products
+of 128 numbers. Queries are sums of two products and noise, as a scene's query is a sum of
+embeddings. Peers in the same run: numpy (a matrix-vector product and `argpartition`), which also
+says what is right, and `ExactIndex`.
 """
 
 import os
@@ -31,7 +32,12 @@ DIM, CLUSTERS, K = 128, 2000, 100
 CATEGORIES = [f"c{index}" for index in range(10)]
 REPETITIONS = 15
 QUERIES, BATCH = 20, 32
-SMALL = {"backbone": "ResNet50", "weights": "none", "global_tap": "conv3_block1_out", "local_tap": "conv2_block2_out"}
+SMALL = {
+    "backbone": "ResNet50",
+    "weights": "none",
+    "global_tap": "conv3_block1_out",
+    "local_tap": "conv2_block2_out",
+}
 
 
 def draw(target: np.ndarray) -> None:
@@ -40,7 +46,9 @@ def draw(target: np.ndarray) -> None:
     centres = random.standard_normal((CLUSTERS, DIM)).astype(np.float32)
     for start in range(0, len(target), 1 << 16):
         block = target[start : start + (1 << 16)]
-        vectors = centres[random.integers(CLUSTERS, size=len(block))] + random.standard_normal(block.shape).astype(np.float32)
+        vectors = centres[random.integers(CLUSTERS, size=len(block))] + random.standard_normal(
+            block.shape
+        ).astype(np.float32)
         block[:] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
@@ -65,15 +73,25 @@ def searches(search: Callable[..., Any], query: np.ndarray, category: int) -> Ca
 def right(figures: Figures, name: str, search: Callable[..., Any], embeddings: np.ndarray) -> None:
     """Answers over the whole catalog against numpy's."""
     asked = queries(embeddings, QUERIES)
-    rows, products = (value.numpy() for value in search(tf.constant(asked), tf.zeros([QUERIES], tf.int32)))
-    exact = [by_numpy(embeddings, query) for query in asked]
-    kept = [len(set(found[:10]) & set(wanted[:10])) / 10 for found, wanted in zip(rows.tolist(), exact, strict=True)]
-    error = max(
-        np.abs(embeddings[found] @ query - value).max() for found, query, value in zip(rows, asked, products, strict=True)
+    rows, products = (
+        value.numpy() for value in search(tf.constant(asked), tf.zeros([QUERIES], tf.int32))
     )
-    figures.add(f"{name}: recall@10", float(np.mean(kept)), at_least=1.0 if name == "float32" else None)
+    exact = [by_numpy(embeddings, query) for query in asked]
+    kept = [
+        len(set(found[:10]) & set(wanted[:10])) / 10
+        for found, wanted in zip(rows.tolist(), exact, strict=True)
+    ]
+    error = max(
+        np.abs(embeddings[found] @ query - value).max()
+        for found, query, value in zip(rows, asked, products, strict=True)
+    )
+    figures.add(
+        f"{name}: recall@10", float(np.mean(kept)), at_least=1.0 if name == "float32" else None
+    )
     most = 10 if name == "float32" else None
-    figures.add(f"{name}: largest error of a distance", 1e6 * float(error), at_most=most, unit="e-6")
+    figures.add(
+        f"{name}: largest error of a distance", 1e6 * float(error), at_most=most, unit="e-6"
+    )
 
 
 def main() -> None:
@@ -86,7 +104,9 @@ def main() -> None:
         paths = pa.DictionaryArray.from_arrays(pa.array(np.zeros(COUNT, np.int32)), CATEGORIES)
         table = pa.table({"id": ids, "image": ids, "category": paths, "fingerprint": ids})
         local = ctl.LocalModel(plain)
-        catalog = write_catalog(folder / "catalog", draw, table, DIM, local.manifest["model_hash"], {})
+        catalog = write_catalog(
+            folder / "catalog", draw, table, DIM, local.manifest["model_hash"], {}
+        )
         embeddings = np.array(catalog.embeddings)
         query, batch = queries(embeddings, 1), queries(embeddings, BATCH)
         index = ctl.ExactIndex().build(embeddings, catalog.ids, catalog.categories)
@@ -105,7 +125,9 @@ def main() -> None:
             right(figures, vectors, loaded.search, embeddings)
             manifest = read_json(version / "manifest.json", "The manifest")["catalog"]
             figures.add(f"{vectors}: recall@10 that the manifest says", manifest["recall_at_10"])
-            ten = ServedCatalog(local.loaded, local.manifest, embeddings, np.array(ids), in_ten, vectors)
+            ten = ServedCatalog(
+                local.loaded, local.manifest, embeddings, np.array(ids), in_ten, vectors
+            )
             runs[f"{vectors}, one category"] = searches(loaded.search, query, 0)
             runs[f"{vectors}, one of ten categories"] = searches(ten.search, query, 3)
             runs[f"{vectors}, {BATCH} queries, one category"] = searches(loaded.search, batch, 0)
@@ -116,8 +138,14 @@ def main() -> None:
             one = seconds[f"{vectors}, one category"]
             for peer in ("numpy", "index"):
                 figures.add(f"{vectors}, one category: against {peer}", one / seconds[peer])
-            figures.add(f"{vectors}: one of ten categories against all", seconds[f"{vectors}, one of ten categories"] / one)
-            figures.add(f"{vectors}: {BATCH} queries against one", seconds[f"{vectors}, {BATCH} queries, one category"] / one)
+            figures.add(
+                f"{vectors}: one of ten categories against all",
+                seconds[f"{vectors}, one of ten categories"] / one,
+            )
+            figures.add(
+                f"{vectors}: {BATCH} queries against one",
+                seconds[f"{vectors}, {BATCH} queries, one category"] / one,
+            )
     figures.write()
 
 

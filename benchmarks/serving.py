@@ -1,8 +1,8 @@
-"""What serving costs: an export from JPEG bytes against the bare network, as it is, optimized, and in bfloat16; and what stored
-embeddings save.
+"""What serving costs: an export from JPEG bytes against the bare network, as it is, optimized, and
+in bfloat16; and what stored embeddings save.
 
-`python benchmarks/serving.py [--json F]` prints a table of ratios, each measured side by side in one run; `FULL=1` takes
-pictures of 224 pixels, batches of 8 and 32, the size of the targets.
+`python benchmarks/serving.py [--json F]` prints a table of ratios, each measured side by side in
+one run; `FULL=1` takes pictures of 224 pixels, batches of 8 and 32, the size of the targets.
 """
 
 import os
@@ -37,10 +37,13 @@ def has_bfloat16() -> bool:
 
 
 def bare(model: ctl.CompleteTheLook) -> dict[str, Callable[[tf.Tensor], Any]]:
-    """The network alone, decoded and preprocessed pictures in, both taps out: with variables, and frozen."""
+    """The network alone, decoded and preprocessed pictures in, both taps out: with variables, and
+    frozen."""
     trunk = model.backbone.trunk
     spec = tf.TensorSpec([None, SIZE, SIZE, 3], tf.float32)
-    graph = tf.function(lambda images: trunk(images, training=False), [spec], jit_compile=False).get_concrete_function()
+    graph = tf.function(
+        lambda images: trunk(images, training=False), [spec], jit_compile=False
+    ).get_concrete_function()
     return {"bare": graph, "bare, frozen": convert_variables_to_constants_v2(graph)}
 
 
@@ -60,24 +63,33 @@ def stored_embeddings(folder: Path) -> dict[str, Callable[[], Any]]:
     signatures = tf.saved_model.load(str(folder)).signatures
     scene, category = tf.constant(photos(1)), tf.constant([CATEGORY])
     parts = tf.split(tf.constant(photos(PRODUCTS, seed=3)), 5)
-    stored = tf.concat([signatures["embed_product"](product_bytes=part)["embedding"] for part in parts], 0)
+    stored = tf.concat(
+        [signatures["embed_product"](product_bytes=part)["embedding"] for part in parts], 0
+    )
 
     def by_embeddings() -> np.ndarray:
         query = signatures["embed_scene"](scene_bytes=scene, category=category)["query"]
-        scored = signatures["score_embeddings"](query=tf.repeat(query, PRODUCTS, axis=0), embedding=stored)
+        scored = signatures["score_embeddings"](
+            query=tf.repeat(query, PRODUCTS, axis=0), embedding=stored
+        )
         return scored["hybrid_distance"].numpy()
 
     def by_pairs() -> np.ndarray:
         rows = len(parts[0])
         shared = {"scene_bytes": tf.repeat(scene, rows), "category": tf.repeat(category, rows)}
-        scored = [signatures["serving_default"](product_bytes=part, **shared)["hybrid_distance"] for part in parts]
+        scored = [
+            signatures["serving_default"](product_bytes=part, **shared)["hybrid_distance"]
+            for part in parts
+        ]
         return tf.concat(scored, 0).numpy()
 
     assert np.abs(by_embeddings() - by_pairs()).max() < 1e-5
     return {"embeddings": by_embeddings, "pairs": by_pairs}
 
 
-def throughput(figures: Figures, exports: dict[str, Path], networks: dict[str, Callable], batch: int) -> None:
+def throughput(
+    figures: Figures, exports: dict[str, Path], networks: dict[str, Callable], batch: int
+) -> None:
     """The same number of pictures through each: from JPEG bytes, two a pair, and bare."""
     images = tf.random.uniform([2 * batch, SIZE, SIZE, 3], -128, 128)
 
@@ -85,7 +97,9 @@ def throughput(figures: Figures, exports: dict[str, Path], networks: dict[str, C
         return lambda: [output.numpy() for output in network(images)]
 
     runs = {name: serving(path, batch) for name, path in exports.items()}
-    seconds = side_by_side(runs | {name: passes(network) for name, network in networks.items()}, REPETITIONS)
+    seconds = side_by_side(
+        runs | {name: passes(network) for name, network in networks.items()}, REPETITIONS
+    )
 
     def ratio(name: str, one: str, other: str, at_least: float) -> None:
         figures.add(f"batches of {batch}: {name}", seconds[other] / seconds[one], at_least=at_least)
@@ -95,7 +109,9 @@ def throughput(figures: Figures, exports: dict[str, Path], networks: dict[str, C
     ratio("--optimize against the bare frozen network", "optimized", "bare, frozen", 0.95)
     if "bfloat16" in exports:
         ratio("--optimize --precision bfloat16 against --optimize", "bfloat16", "optimized", 1.15)
-    figures.add(f"batches of {batch}: plain export", 2 * batch / seconds["plain"], unit="images a second")
+    figures.add(
+        f"batches of {batch}: plain export", 2 * batch / seconds["plain"], unit="images a second"
+    )
 
 
 def main() -> None:
@@ -108,7 +124,9 @@ def main() -> None:
             "optimized": ctl.export(model, Path(folder, "optimized"), optimize=True),
         }
         if has_bfloat16():
-            exports["bfloat16"] = ctl.export(model, Path(folder, "bfloat16"), optimize=True, precision="bfloat16")
+            exports["bfloat16"] = ctl.export(
+                model, Path(folder, "bfloat16"), optimize=True, precision="bfloat16"
+            )
         for batch in BATCHES:
             throughput(figures, exports, networks, batch)
         seconds = side_by_side(stored_embeddings(exports["plain"]), 3)

@@ -1,7 +1,8 @@
-"""What a training step costs: in-batch against triplets, the heads against the backbone, cached features against pictures.
+"""What a training step costs: in-batch against triplets, the heads against the backbone, cached
+features against pictures.
 
-`python benchmarks/training.py [--json F]` prints a table of ratios, each measured side by side in one run; `FULL=1` takes
-pictures of 224 pixels, the size of the targets.
+`python benchmarks/training.py [--json F]` prints a table of ratios, each measured side by side in
+one run; `FULL=1` takes pictures of 224 pixels, the size of the targets.
 """
 
 import os
@@ -36,7 +37,13 @@ def fitting(records: Path, **settings: Any) -> Fitting:
         values[section][field] = value
     train, validation = ctl.read_records(records, "train"), ctl.read_records(records, "validation")
     config = from_dict(Config, values)
-    made = Fitting(ctl.CompleteTheLook(train.categories, SIZE, config.model), config, train, validation, str(records))
+    made = Fitting(
+        ctl.CompleteTheLook(train.categories, SIZE, config.model),
+        config,
+        train,
+        validation,
+        str(records),
+    )
     made.begin_stage(0)
     return made
 
@@ -52,7 +59,10 @@ def backbone_pass(made: Fitting, backward: bool) -> Callable[[], Any]:
     inputs, _ = next(iter(made.datasets(0)[0]))
     images = tf.concat([inputs["scene"], inputs["product"]], 0)
     trunk = made.model.backbone.trunk
-    variables = [tf.convert_to_tensor(v) if not hasattr(v, "value") else v.value for v in trunk.trainable_variables]
+    variables = [
+        tf.convert_to_tensor(v) if not hasattr(v, "value") else v.value
+        for v in trunk.trainable_variables
+    ]
 
     @tf.function(jit_compile=False)
     def run() -> Any:
@@ -82,24 +92,52 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data, records = Path(folder, "data"), Path(folder, "records")
         ctl.synthesize(data, scenes=40)
-        ctl.prepare(data / "fashion.json", data / "fashion-cat.json", data / "images", records, fractions=(0.6, 0.2, 0.2))
+        ctl.prepare(
+            data / "fashion.json",
+            data / "fashion-cat.json",
+            data / "images",
+            records,
+            fractions=(0.6, 0.2, 0.2),
+        )
 
         triplets, in_batch = fitting(records), fitting(records, training__in_batch=True)
-        runs = {"triplets": step(triplets), "in-batch": step(in_batch), "backbone": backbone_pass(in_batch, False)}
+        runs = {
+            "triplets": step(triplets),
+            "in-batch": step(in_batch),
+            "backbone": backbone_pass(in_batch, False),
+        }
         seconds = side_by_side(runs, REPETITIONS)
-        figures.add("scenes a second, in-batch against triplets", seconds["triplets"] / seconds["in-batch"], at_least=1.4)
-        figures.add("step against the bare backbone, frozen", seconds["in-batch"] / seconds["backbone"], at_most=1.1)
+        figures.add(
+            "scenes a second, in-batch against triplets",
+            seconds["triplets"] / seconds["in-batch"],
+            at_least=1.4,
+        )
+        figures.add(
+            "step against the bare backbone, frozen",
+            seconds["in-batch"] / seconds["backbone"],
+            at_most=1.1,
+        )
 
         trained = fitting(records, training__in_batch=True, model__train_backbone=True)
-        seconds = side_by_side({"step": step(trained), "backbone": backbone_pass(trained, True)}, REPETITIONS)
-        figures.add("step against the bare backbone, trained", seconds["step"] / seconds["backbone"], at_most=1.1)
+        seconds = side_by_side(
+            {"step": step(trained), "backbone": backbone_pass(trained, True)}, REPETITIONS
+        )
+        figures.add(
+            "step against the bare backbone, trained",
+            seconds["step"] / seconds["backbone"],
+            at_most=1.1,
+        )
 
         for regions, target in (([7, 7], 20), ([14, 14], 10)):
             shared = {"model__regions": regions, "training__in_batch": True}
             pictures = fitting(records, **shared)
             cached = fitting(records, **shared, data__feature_cache=str(Path(folder, "features")))
-            seconds = side_by_side({"pictures": epoch(pictures, 1), "cached": epoch(cached, 4)}, REPETITIONS)
-            name = f"training from cached features against pictures, {regions[0]}x{regions[1]} regions"
+            seconds = side_by_side(
+                {"pictures": epoch(pictures, 1), "cached": epoch(cached, 4)}, REPETITIONS
+            )
+            name = (
+                f"training from cached features against pictures, {regions[0]}x{regions[1]} regions"
+            )
             figures.add(name, 4 * seconds["pictures"] / seconds["cached"], at_least=target)
     figures.write()
 

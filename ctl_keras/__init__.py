@@ -1,7 +1,7 @@
 """Complete the Look for Keras and TensorFlow Serving.
 
-The public names are those of `__init__.pyi`. They are imported when they are first used: a client of a server, and
-`ctl-keras --help`, need no TensorFlow.
+The public names are those of `__init__.pyi`. They are imported when they are first used: a client
+of a server, and `ctl-keras --help`, need no TensorFlow.
 """
 
 import sys
@@ -16,7 +16,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 
 class _Package(ModuleType):
-    """Python gives a package an attribute for each folder that is imported; this one keeps `ctl_keras.export` the function."""
+    """Python gives a package an attribute for each folder that is imported; this one keeps
+    `ctl_keras.export` the function."""
 
     @property
     def export(self):

@@ -1,4 +1,5 @@
-"""How commands run and how they end: exit 0 done, 1 failed, 2 wrong input, one line on stderr that says why."""
+"""How commands run and how they end: exit 0 done, 1 failed, 2 wrong input, one line on stderr that
+says why."""
 
 import os
 import sys
@@ -13,7 +14,8 @@ from ctl_keras.errors import InputError
 
 _INTERRUPTED = 130  # what typer returns for Ctrl-C
 _GO_ON = (
-    "A training goes on with `ctl-keras train --resume`; a download, a preparation and a catalog when they are started again."
+    "A training goes on with `ctl-keras train --resume`; a download, a preparation and a catalog "
+    "when they are started again."
 )
 
 
@@ -27,7 +29,8 @@ class Command(TyperCommand):
 
 def run_app(app: typer.Typer) -> None:
     """Runs the command that `sys.argv` names, and exits."""
-    warnings.formatwarning = lambda message, *_, **__: f"ctl-keras: warning: {message}\n"  # without our source's lines
+    # without our source's lines
+    warnings.formatwarning = lambda message, *_, **__: f"ctl-keras: warning: {message}\n"
     try:
         code = app(args=sys.argv[1:] or ["--help"], prog_name="ctl-keras", standalone_mode=False)
     except InputError as error:
@@ -35,8 +38,13 @@ def run_app(app: typer.Typer) -> None:
     except typer.Abort:
         code = _INTERRUPTED
     except Exception as error:
-        if hasattr(error, "format_message"):  # an option that does not exist, a missing or wrong value
-            _fail(f"{error.format_message()} `ctl-keras --help` lists the commands, `ctl-keras VERB --help` the options.", 2)
+        # an option that does not exist, a missing or wrong value
+        if hasattr(error, "format_message"):
+            _fail(
+                f"{error.format_message()} `ctl-keras --help` lists the commands, `ctl-keras VERB "
+                "--help` the options.",
+                2,
+            )
         if os.environ.get("CTL_DEBUG"):
             raise
         _fail(f"{type(error).__name__}: {error} (CTL_DEBUG=1 shows where)", 1)

@@ -28,20 +28,21 @@ class ModelConfig:
 
     Attributes:
         backbone: str. Name of a `keras.applications` network. Defaults to `"ResNet50"`.
-        weights: str. `"imagenet"`, the path of an h5 weight file that is loaded by layer name, or `"none"` for a random
-            initialisation. Defaults to `"imagenet"`.
-        global_tap: str or None. Layer whose output is the global feature; a 4-D map is average-pooled. None takes the
-            network's last layer.
-        local_tap: str or None. Layer whose 4-D output map gives the regions. None takes the last block at twice the final
-            map's resolution (`conv4_block6_out` of a ResNet50: 14x14 at 224 px).
-        train_backbone: bool. Whether `fit` updates the backbone. A frozen one runs with its BatchNorm in inference mode.
-            Defaults to False.
-        regions: (rows, columns) or None. The grid of regions. None takes the local map's own cells, or 3x3 crops of the
-            image.
-        region_source: `"map"` (regions are cells of the local map) or `"image"` (regions are crops of the scene image, each
-            of which goes through the backbone). Defaults to `"map"`.
-        attention: `"category"` (a learned vector per category), `"product"` (the product's embedding, as the article reads
-            it) or `"uniform"`. Defaults to `"category"`.
+        weights: str. `"imagenet"`, the path of an h5 weight file that is loaded by layer name, or
+            `"none"` for a random initialisation. Defaults to `"imagenet"`.
+        global_tap: str or None. Layer whose output is the global feature; a 4-D map is
+            average-pooled. None takes the network's last layer.
+        local_tap: str or None. Layer whose 4-D output map gives the regions. None takes the last
+            block at twice the final map's resolution (`conv4_block6_out` of a ResNet50: 14x14 at
+            224 px).
+        train_backbone: bool. Whether `fit` updates the backbone. A frozen one runs with its
+            BatchNorm in inference mode. Defaults to False.
+        regions: (rows, columns) or None. The grid of regions. None takes the local map's own cells,
+            or 3x3 crops of the image.
+        region_source: `"map"` (regions are cells of the local map) or `"image"` (regions are crops
+            of the scene image, each of which goes through the backbone). Defaults to `"map"`.
+        attention: `"category"` (a learned vector per category), `"product"` (the product's
+            embedding, as the article reads it) or `"uniform"`. Defaults to `"category"`.
         temperature: float. Divides the attention's logits. Defaults to 1.
         distance: `"hybrid"`, `"global"` or `"local"`. Defaults to `"hybrid"`.
         squared: bool. Squared Euclidean distances, or plain norms. Defaults to True.
@@ -73,13 +74,19 @@ class ModelConfig:
         require_positive("model.dim", self.dim)
         require_positive("model.hidden", self.hidden)
         if not 0 <= self.dropout < 1:
-            raise InputError(f"`model.dropout` must be at least 0 and below 1. Received: {self.dropout!r}")
+            raise InputError(
+                f"`model.dropout` must be at least 0 and below 1. Received: {self.dropout!r}"
+            )
         if self.regions is not None and (len(self.regions) != 2 or min(self.regions) < 1):
-            raise InputError(f"`model.regions` must be two positive numbers, rows and columns. Received: {self.regions!r}")
+            raise InputError(
+                "`model.regions` must be two positive numbers, rows and columns. Received: "
+                f"{self.regions!r}"
+            )
 
     @property
     def has_inner_product(self) -> bool:
-        """Whether the distance equals `2 - query . embedding` (notes: squared distances, attention without the product)."""
+        """Whether the distance equals `2 - query . embedding` (notes: squared distances, attention
+        without the product)."""
         return self.squared and (self.attention != "product" or self.distance == "global")
 
 
@@ -88,13 +95,15 @@ class DataConfig:
     """How pictures become tensors.
 
     Attributes:
-        image_size: int. Height and width in pixels that every picture is resized to. Defaults to 224.
-        augment: bool. Whether training pictures are cropped (resized to 256/224 of the size first) and mirrored at random.
-            Validation and test never are. Defaults to True.
-        feature_cache: str or None. Folder for the features of a frozen backbone: they are computed once, and training reads
-            them in place of pictures. Defaults to None: pictures.
-        views: int. Cached variants of each training picture: 1 for the picture itself, 2 with its mirror image, more with
-            random crops. Defaults to 2. Only with `feature_cache` and `augment`.
+        image_size: int. Height and width in pixels that every picture is resized to. Defaults to
+            224.
+        augment: bool. Whether training pictures are cropped (resized to 256/224 of the size first)
+            and mirrored at random. Validation and test never are. Defaults to True.
+        feature_cache: str or None. Folder for the features of a frozen backbone: they are computed
+            once, and training reads them in place of pictures. Defaults to None: pictures.
+        views: int. Cached variants of each training picture: 1 for the picture itself, 2 with its
+            mirror image, more with random crops. Defaults to 2. Only with `feature_cache` and
+            `augment`.
     """
 
     image_size: int = 224
@@ -114,8 +123,9 @@ class StageConfig:
     Attributes:
         epochs: int.
         learning_rate: float.
-        unfreeze: str. The backbone's layers from the first one whose name begins with this are trained, such as
-            `"conv5"` or `"conv4_block6"` of a ResNet50; `"all"` trains all of them. Their BatchNorm stays in inference mode.
+        unfreeze: str. The backbone's layers from the first one whose name begins with this are
+            trained, such as `"conv5"` or `"conv4_block6"` of a ResNet50; `"all"` trains all of
+            them. Their BatchNorm stays in inference mode.
     """
 
     epochs: int
@@ -133,33 +143,39 @@ class TrainingConfig:
 
     Attributes:
         epochs: int. The largest number of passes over the training pairs. Defaults to 10.
-        steps_per_epoch: int or None. Steps between two validations and checkpoints. Defaults to None: one pass over the pairs.
+        steps_per_epoch: int or None. Steps between two validations and checkpoints. Defaults to
+            None: one pass over the pairs.
         batch_size: int. Triplets, or pairs, a step, of all devices together. Defaults to 32.
-        optimizer: str. Name of a `keras.optimizers` class, or `"tfa:NAME"` of TensorFlow Addons (addons stack). Defaults to
-            `"Adam"`.
+        optimizer: str. Name of a `keras.optimizers` class, or `"tfa:NAME"` of TensorFlow Addons
+            (addons stack). Defaults to `"Adam"`.
         learning_rate: float. Defaults to 0.0003.
-        schedule: `"constant"` or `"cosine"`, which falls to zero over the stage. Defaults to `"constant"`.
+        schedule: `"constant"` or `"cosine"`, which falls to zero over the stage. Defaults to
+            `"constant"`.
         warmup_steps: int. Steps in which the rate rises from zero, in each stage. Defaults to 0.
         weight_decay: float. Decoupled, not on biases and norms. Defaults to 0.
-        ema: float. Momentum of an exponential moving average of the weights, which validation and the final model take; 0
-            for none. Defaults to 0.
+        ema: float. Momentum of an exponential moving average of the weights, which validation and
+            the final model take; 0 for none. Defaults to 0.
         accumulate: int. Steps whose gradients are averaged to one update (Keras 3). Defaults to 1.
         precision: `"float32"`, `"mixed_float16"` or `"mixed_bfloat16"`. Defaults to `"float32"`.
         steps_per_execution: int. Steps a call of the compiled function. Defaults to 1.
-        deterministic: bool. TensorFlow's op determinism: the same settings give the same weights, bit by bit, at some cost
-            in speed. Defaults to False.
-        in_batch: bool. Train with the other products of the batch as negatives, in place of explicit triplets. Defaults to
-            False.
+        deterministic: bool. TensorFlow's op determinism: the same settings give the same weights,
+            bit by bit, at some cost in speed. Defaults to False.
+        in_batch: bool. Train with the other products of the batch as negatives, in place of
+            explicit triplets. Defaults to False.
         group: int. In-batch: pairs of one category that stay together in a batch. Defaults to 8.
-        memory: int. In-batch: product embeddings of former batches that are negatives too. Defaults to 0.
-        gather: bool. In-batch: with several devices, the products of all are negatives. Defaults to False.
+        memory: int. In-batch: product embeddings of former batches that are negatives too. Defaults
+            to 0.
+        gather: bool. In-batch: with several devices, the products of all are negatives. Defaults to
+            False.
         miner: `"all"`, `"semi_hard"` or `"hard"`, see `TripletLoss`. Defaults to `"all"`.
         reducer: `"mean"` or `"mean_of_active"`, see `TripletLoss`. Defaults to `"mean"`.
         soft_margin: bool. See `TripletLoss`. Defaults to False.
         margin: float. Of the triplet loss. Defaults to 0.2.
         stages: stages of fine-tuning after `epochs`, see `StageConfig`. Defaults to none.
-        patience: int. Epochs without a lower validation loss after which a stage stops; 0 never stops early. Defaults to 5.
-        seed: int. Of the initialisation, the negatives, the order and the augmentation. Defaults to 0.
+        patience: int. Epochs without a lower validation loss after which a stage stops; 0 never
+            stops early. Defaults to 5.
+        seed: int. Of the initialisation, the negatives, the order and the augmentation. Defaults to
+            0.
     """
 
     epochs: int = 10
@@ -188,21 +204,38 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        positive = ("epochs", "batch_size", "learning_rate", "accumulate", "steps_per_execution", "margin")
-        for name in (*positive, *(["steps_per_epoch"] if self.steps_per_epoch is not None else [])):
+        positive = (
+            "epochs",
+            "batch_size",
+            "learning_rate",
+            "accumulate",
+            "steps_per_execution",
+            "margin",
+        )
+        for name in (
+            *positive,
+            *(["steps_per_epoch"] if self.steps_per_epoch is not None else []),
+        ):
             require_positive(f"training.{name}", getattr(self, name))
         for name in ("warmup_steps", "weight_decay", "memory", "patience"):
             if getattr(self, name) < 0:
-                raise InputError(f"`training.{name}` must not be negative. Received: {getattr(self, name)!r}")
+                raise InputError(
+                    f"`training.{name}` must not be negative. Received: {getattr(self, name)!r}"
+                )
         if not 0 <= self.ema < 1:
-            raise InputError(f"`training.ema` must be at least 0 and below 1. Received: {self.ema!r}")
+            raise InputError(
+                f"`training.ema` must be at least 0 and below 1. Received: {self.ema!r}"
+            )
         require_choice("training.schedule", self.schedule, SCHEDULES)
         require_choice("training.precision", self.precision, PRECISIONS)
         require_choice("training.miner", self.miner, MINERS)
         require_choice("training.reducer", self.reducer, REDUCERS)
         require_seed(self.seed)
         if not self.in_batch and (self.memory or self.gather):
-            raise InputError("`training.memory` and `training.gather` need `training.in_batch=true`: triplets bring their own.")
+            raise InputError(
+                "`training.memory` and `training.gather` need `training.in_batch=true`: triplets "
+                "bring their own."
+            )
         if self.in_batch and (self.group < 2 or self.batch_size % self.group):
             raise InputError(
                 "`training.group` must be at least 2 and divide `training.batch_size`. Received: "
@@ -230,8 +263,8 @@ class Config:
     def __post_init__(self) -> None:
         if self.data.feature_cache is not None and self.model.train_backbone:
             raise InputError(
-                "`data.feature_cache` needs a frozen backbone: set `model.train_backbone=false`. Later `training.stages` can "
-                "train it."
+                "`data.feature_cache` needs a frozen backbone: set `model.train_backbone=false`. "
+                "Later `training.stages` can train it."
             )
 
 
@@ -270,7 +303,9 @@ def from_dict(cls: type[T], values: dict[str, Any], prefix: str = "") -> T:
         InputError: an unknown field (with the nearest known one) or a value of the wrong type.
     """
     if not isinstance(values, dict):
-        raise InputError(f"`{prefix.rstrip('.')}` must be a table of settings. Received: {values!r}")
+        raise InputError(
+            f"`{prefix.rstrip('.')}` must be a table of settings. Received: {values!r}"
+        )
     hints = typing.get_type_hints(cls)
     known = {}
     for name, value in values.items():
@@ -279,14 +314,21 @@ def from_dict(cls: type[T], values: dict[str, Any], prefix: str = "") -> T:
             hint = f"Did you mean `{prefix}{near[0]}`?" if near else f"Known: {', '.join(hints)}"
             raise InputError(f"There is no setting `{prefix}{name}`. {hint}")
         known[name] = _coerce(f"{prefix}{name}", value, hints[name])
-    needed = {item.name for item in dataclasses.fields(cls) if item.default is item.default_factory is dataclasses.MISSING}  # type: ignore[arg-type]
+    needed = {
+        item.name
+        for item in dataclasses.fields(cls)  # type: ignore[arg-type]
+        if item.default is item.default_factory is dataclasses.MISSING
+    }
     if missing := sorted(needed - set(known)):
-        raise InputError(f"The settings {', '.join(f'`{prefix}{name}`' for name in missing)} are missing.")
+        raise InputError(
+            f"The settings {', '.join(f'`{prefix}{name}`' for name in missing)} are missing."
+        )
     return cls(**known)
 
 
 def _coerce(name: str, value: Any, hint: Any) -> Any:
-    """`value` as the field's type: only lossless conversions, so that `epochs = 2.5` is an error and `margin = 1` is not."""
+    """`value` as the field's type: only lossless conversions, so that `epochs = 2.5` is an error
+    and `margin = 1` is not."""
     if dataclasses.is_dataclass(hint):
         return from_dict(typing.cast(type, hint), value, prefix=f"{name}.")
     if isinstance(hint, types.UnionType):
@@ -297,11 +339,17 @@ def _coerce(name: str, value: Any, hint: Any) -> Any:
         item_hint = typing.get_args(hint)[0]
         if dataclasses.is_dataclass(item_hint):
             if not isinstance(value, list | tuple):
-                raise InputError(f"`{name}` must be a list of tables of settings. Received: {value!r}")
-            return tuple(from_dict(typing.cast(type, item_hint), item, prefix=f"{name}.") for item in value)
+                raise InputError(
+                    f"`{name}` must be a list of tables of settings. Received: {value!r}"
+                )
+            return tuple(
+                from_dict(typing.cast(type, item_hint), item, prefix=f"{name}.") for item in value
+            )
         if isinstance(value, list | tuple) and all(type(item) is int for item in value):
             return tuple(value)
-        raise InputError(f"`{name}` must be a list of whole numbers such as [7, 7]. Received: {value!r}")
+        raise InputError(
+            f"`{name}` must be a list of whole numbers such as [7, 7]. Received: {value!r}"
+        )
     if hint is str and value is None:
         return "none"
     if hint is float and type(value) is int:

@@ -4,6 +4,6 @@
 class InputError(ValueError):
     """Wrong input from a person: a file, a setting or an argument.
 
-    The message is one line that says what is wrong, where, what was received and what to do. The command line prints it
-    without a traceback and exits with 2.
+    The message is one line that says what is wrong, where, what was received and what to do. The
+    command line prints it without a traceback and exits with 2.
     """

@@ -44,17 +44,20 @@ def write_json(path: str | Path, value: Any) -> None:
 
 @contextlib.contextmanager
 def new_file(path: Path, alone: bool = True) -> Iterator[Path]:
-    """A file that takes its name, from an older one if there is one, when the block has written it whole.
+    """A file that takes its name, from an older one if there is one, when the block has written it
+    whole.
 
     Args:
         path: the file.
-        alone: bool. False where another process may write the same file at once. What a killed one left is then not written
-            over, so only where it harms nobody. Defaults to True.
+        alone: bool. False where another process may write the same file at once. What a killed one
+            left is then not written over, so only where it harms nobody. Defaults to True.
 
     Yields:
         The temporary file to write, beside it and with its suffix.
     """
-    temporary = path.with_name(f".tmp-{path.name}" if alone else f".tmp-{uuid.uuid4().hex}-{path.name}")
+    temporary = path.with_name(
+        f".tmp-{path.name}" if alone else f".tmp-{uuid.uuid4().hex}-{path.name}"
+    )
     try:
         yield temporary
         os.replace(temporary, path)
@@ -64,10 +67,12 @@ def new_file(path: Path, alone: bool = True) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
-    """A folder that appears under its name when the block ends well, and not at all when it doesn't.
+    """A folder that appears under its name when the block ends well, and not at all when it
+    doesn't.
 
-    The block fills `.tmp-<name>-…` beside it (the same file system; TensorFlow Serving ignores names that are no integers),
-    which is then renamed. What a killed process left there is harmless.
+    The block fills `.tmp-<name>-…` beside it (the same file system; TensorFlow Serving ignores
+    names that are no integers), which is then renamed. What a killed process left there is
+    harmless.
 
     Args:
         path: the folder to make.
@@ -93,9 +98,11 @@ def new_folder(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def resumed_folder(path: str | Path) -> Iterator[Path]:
-    """As `new_folder`, but what a failed or killed block has written is there when it is tried again.
+    """As `new_folder`, but what a failed or killed block has written is there when it is tried
+    again.
 
-    The block fills `.tmp-<name>` beside it, and must know what it finds there. Only wrong input removes it.
+    The block fills `.tmp-<name>` beside it, and must know what it finds there. Only wrong input
+    removes it.
 
     Args:
         path: the folder to make.
@@ -122,7 +129,8 @@ def resumed_folder(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def only_one(folder: Path, path: Path) -> Iterator[None]:
-    """One process at a time: a lock on a folder that ends with the process (on Windows there is none).
+    """One process at a time: a lock on a folder that ends with the process (on Windows there is
+    none).
 
     Args:
         folder: is locked; it exists.
@@ -141,17 +149,20 @@ def only_one(folder: Path, path: Path) -> Iterator[None]:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise InputError(f"Another process is writing {path}. Wait for it, or name another place.") from None
+        raise InputError(
+            f"Another process is writing {path}. Wait for it, or name another place."
+        ) from None
     finally:
         os.close(handle)
 
 
 @contextlib.contextmanager
 def new_generation(folder: str | Path) -> Iterator[Path]:
-    """The next content of a folder that readers may have open: `folder/<n>/`, which is there whole or not at all.
+    """The next content of a folder that readers may have open: `folder/<n>/`, which is there whole
+    or not at all.
 
-    The newest is what counts, see `newest_generation`. Older ones, and what killed writers left, are removed afterwards; a
-    process that has mapped a file of theirs keeps it.
+    The newest is what counts, see `newest_generation`. Older ones, and what killed writers left,
+    are removed afterwards; a process that has mapped a file of theirs keeps it.
 
     Args:
         folder: made if it is not there.
@@ -175,11 +186,17 @@ def newest_generation(folder: str | Path) -> Path | None:
 
 
 def versions(base: Path) -> list[int]:
-    """The folders below `base` that are named by a number, sorted; others are ignored, as TensorFlow Serving does."""
+    """The folders below `base` that are named by a number, sorted; others are ignored, as
+    TensorFlow Serving does."""
     if not base.is_dir():
         return []
-    names = [path.name for path in base.iterdir() if path.is_dir() and path.name.isascii() and path.name.isdigit()]
-    return sorted(int(name) for name in names if str(int(name)) == name)  # a zero-padded one has another path than its number
+    names = [
+        path.name
+        for path in base.iterdir()
+        if path.is_dir() and path.name.isascii() and path.name.isdigit()
+    ]
+    # a zero-padded one has another path than its number
+    return sorted(int(name) for name in names if str(int(name)) == name)
 
 
 def require_new(path: Path) -> None:

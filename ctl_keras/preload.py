@@ -1,4 +1,5 @@
-"""What processes are forked from: TensorFlow is imported once for all of them, without its messages."""
+"""What processes are forked from: TensorFlow is imported once for all of them, without its
+messages."""
 
 from ctl_keras.quiet import import_tensorflow_quietly
 

@@ -21,7 +21,8 @@ _AHEAD = 2  # items that wait for each process
 def run_in_processes(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
     """Yields `function(item)` of each item, in the order in which they are done.
 
-    Only some items are taken ahead, so that they may be many. The processes end with this one, also when it is killed.
+    Only some items are taken ahead, so that they may be many. The processes end with this one, also
+    when it is killed.
 
     Args:
         function: of a module, not a closure.
@@ -52,7 +53,8 @@ def _context() -> Any:
 
 @contextlib.contextmanager
 def _without_ctrl_c() -> Iterator[None]:
-    """Ctrl-C in a terminal goes to every process; those that are started here leave it to this one to end them."""
+    """Ctrl-C in a terminal goes to every process; those that are started here leave it to this one
+    to end them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -63,8 +65,11 @@ def _without_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
 
 
-def _run_ahead(pool: Executor, function: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[R]:
-    """As `map` of a pool, but in the order in which they are done, and with at most `most` items in the pool."""
+def _run_ahead(
+    pool: Executor, function: Callable[[T], R], items: Iterable[T], most: int
+) -> Iterator[R]:
+    """As `map` of a pool, but in the order in which they are done, and with at most `most` items in
+    the pool."""
     running: set[Future] = set()
     try:
         for item in items:

@@ -1,8 +1,8 @@
-"""Keeps TensorFlow's start-up messages off the command line's stderr, where an error is one line for a person, and out of
-notebooks.
+"""Keeps TensorFlow's start-up messages off the command line's stderr, where an error is one line
+for a person, and out of notebooks.
 
-TensorFlow 2.21 writes them while it is imported, whatever `TF_CPP_MIN_LOG_LEVEL` says. Nothing happens in programs that use
-the package as a library.
+TensorFlow 2.21 writes them while it is imported, whatever `TF_CPP_MIN_LOG_LEVEL` says. Nothing
+happens in programs that use the package as a library.
 """
 
 import os
@@ -16,7 +16,8 @@ def prepare() -> None:
 
 
 def import_tensorflow_quietly() -> None:
-    """Imports TensorFlow with stderr closed to it, and keeps all but its fatal messages off from then on."""
+    """Imports TensorFlow with stderr closed to it, and keeps all but its fatal messages off from
+    then on."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     stderr = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -30,7 +30,10 @@ def load_config(path: str | Path | None = None, overrides: typing.Sequence[str] 
         key, equals, text = override.partition("=")
         section, dot, name = key.strip().partition(".")
         if not equals or not dot:
-            raise InputError(f"A setting is written section.field=value, such as training.epochs=3. Received: {override!r}")
+            raise InputError(
+                "A setting is written section.field=value, such as training.epochs=3. Received: "
+                f"{override!r}"
+            )
         try:
             value = json.loads(text)
         except json.JSONDecodeError:

@@ -1,4 +1,5 @@
-"""Shared data: one drawn folder, its records, one small trained model and its export, made once a session."""
+"""Shared data: one drawn folder, its records, one small trained model and its export, made once a
+session."""
 
 import fcntl
 import functools
@@ -9,7 +10,9 @@ from pathlib import Path
 
 # a worker for each core and one more: threads of their own would only wait for each other
 if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ |= dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"), "1")
+    os.environ |= dict.fromkeys(
+        ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"), "1"
+    )
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
@@ -21,14 +24,16 @@ import ctl_keras as ctl
 from ctl_keras.models import backbone
 
 SHARED = Path(os.environ.get("CTL_SHARED", Path(__file__).resolve().parents[2] / "shared"))
-# taps early in the network: quick, and its random features are far from zero, as those of deep plain networks are not
+# taps early in the network: quick, and its random features are far from zero, as those of deep
+# plain networks are not
 TAPS = {"global_tap": "conv2_block1_out", "local_tap": "conv2_block1_1_relu"}
 SMALL = {"backbone": "ResNet50", "weights": "none", "hidden": 32, "dim": 16, **TAPS}
 
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
-    """`once(name, make)`: a folder that the first of the workers to ask for it makes, and all share. Nobody may change it."""
+    """`once(name, make)`: a folder that the first of the workers to ask for it makes, and all
+    share. Nobody may change it."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
@@ -46,8 +51,10 @@ def once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_networks():
-    """The small network is cut from a ResNet50 that each worker builds once: building all of one each time, for its first
-    block, was a third of the time of tests of models. Tests of other taps, and other processes, build the whole one."""
+    """The small network is cut from a ResNet50 that each worker builds once: building all of one
+    each time, for its first block, was a third of the time of tests of models. Tests of other taps,
+    and other processes, build the whole one.
+    """
     make, start = backbone._make_network, backbone.Backbone.__init__
 
     @functools.cache
@@ -55,17 +62,30 @@ def quick_networks():
         whole = make("ResNet50", size, "none")
         return keras.Model(whole.input, whole.get_layer(TAPS["global_tap"]).output, name=whole.name)
 
-    def shortened(self, network="ResNet50", image_size=224, global_tap=None, local_tap=None, *arguments, **options):
+    def shortened(
+        self,
+        network="ResNet50",
+        image_size=224,
+        global_tap=None,
+        local_tap=None,
+        *arguments,
+        **options,
+    ):
         small = network == "ResNet50" and {"global_tap": global_tap, "local_tap": local_tap} == TAPS
         policy = keras.mixed_precision.global_policy().name  # a clone has that of its original
         with pytest.MonkeyPatch.context() as patch:
             if small:
-                patch.setattr(backbone, "_make_network", lambda *_: keras.models.clone_model(first_layers(image_size, policy)))
+                patch.setattr(
+                    backbone,
+                    "_make_network",
+                    lambda *_: keras.models.clone_model(first_layers(image_size, policy)),
+                )
             start(self, network, image_size, global_tap, local_tap, *arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backbone.Backbone, "__init__", shortened)
-        first_layers(32, "float32")  # now, or the first training would find another state of the random numbers than the next
+        # now, or the first training would find another state of the random numbers than the next
+        first_layers(32, "float32")
         yield
 
 
@@ -76,7 +96,9 @@ def drawn(once) -> Path:
 
 @pytest.fixture(scope="session")
 def drawn_pairs(drawn) -> ctl.Pairs:
-    return ctl.read_shop_the_look(drawn / "fashion.json", drawn / "fashion-cat.json", drawn / "images")
+    return ctl.read_shop_the_look(
+        drawn / "fashion.json", drawn / "fashion-cat.json", drawn / "images"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +110,9 @@ def records(drawn, once) -> Path:
 @pytest.fixture(scope="session")
 def config() -> ctl.Config:
     return ctl.Config(
-        ctl.ModelConfig(**SMALL), ctl.DataConfig(image_size=32), ctl.TrainingConfig(epochs=2, batch_size=16, patience=0)
+        ctl.ModelConfig(**SMALL),
+        ctl.DataConfig(image_size=32),
+        ctl.TrainingConfig(epochs=2, batch_size=16, patience=0),
     )
 
 
@@ -122,7 +146,8 @@ def trunk_weights() -> Path:
 
 @pytest.fixture
 def here(monkeypatch, capsys):
-    """The command line in this process, which has TensorFlow already: for what a process would only repeat."""
+    """The command line in this process, which has TensorFlow already: for what a process would only
+    repeat."""
 
     def run(*arguments, code=0):
         from ctl_keras.cli import main
@@ -142,4 +167,6 @@ def here(monkeypatch, capsys):
 def photo() -> Image.Image:
     """A smooth colour picture, 90 x 60, that JPEG keeps nearly as it is."""
     y, x = np.mgrid[0:60, 0:90]
-    return Image.fromarray(np.stack([x * 255 // 89, y * 255 // 59, (x + y) * 255 // 148], axis=-1).astype(np.uint8))
+    return Image.fromarray(
+        np.stack([x * 255 // 89, y * 255 // 59, (x + y) * 255 // 148], axis=-1).astype(np.uint8)
+    )

@@ -11,14 +11,28 @@ from ctl_keras.settings import load_config
 
 
 def test_round_trip_through_json():
-    config = load_config(overrides=["model.regions=[7, 7]", "model.weights=none", "training.epochs=3", "data.augment=false"])
+    config = load_config(
+        overrides=[
+            "model.regions=[7, 7]",
+            "model.weights=none",
+            "training.epochs=3",
+            "data.augment=false",
+        ]
+    )
     assert from_dict(Config, json.loads(json.dumps(to_dict(config)))) == config
-    assert (config.model.regions, config.training.epochs, config.data.augment) == ((7, 7), 3, False)
+    assert (config.model.regions, config.training.epochs, config.data.augment) == (
+        (7, 7),
+        3,
+        False,
+    )
 
 
 def test_file_and_overrides(tmp_path):
     path = tmp_path / "settings.toml"
-    path.write_text('[model]\nbackbone = "VGG16"\nglobal_tap = "block5_pool"\n[training]\nmargin = 1\nepochs = 5\n')
+    path.write_text(
+        '[model]\nbackbone = "VGG16"\nglobal_tap = "block5_pool"\n[training]\nmargin = 1\nepochs'
+        " = 5\n"
+    )
     config = load_config(path, ["training.epochs=7", "model.global_tap=none"])
     assert config.model == ModelConfig(backbone="VGG16")
     assert config.training.epochs == 7
@@ -28,7 +42,10 @@ def test_file_and_overrides(tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("training.epoch=3", r"There is no setting `training.epoch`. Did you mean `training.epochs`\?"),
+        (
+            "training.epoch=3",
+            r"There is no setting `training.epoch`. Did you mean `training.epochs`\?",
+        ),
         ("trainng.epochs=3", r"There is no setting `trainng`. Did you mean `training`\?"),
         ("training.epochs", "A setting is written section.field=value"),
         ("epochs=3", "A setting is written section.field=value"),
@@ -40,9 +57,15 @@ def test_file_and_overrides(tmp_path):
         ("training.seed=-1", "`seed` must be a whole number from 0 to 4294967295. Received: -1"),
         ("training.patience=-1", "`training.patience` must not be negative. Received: -1"),
         ("model.dropout=1.5", "`model.dropout` must be at least 0 and below 1. Received: 1.5"),
-        ("model.regions=7", r"`model.regions` must be a list of whole numbers such as \[7, 7\]. Received: 7"),
+        (
+            "model.regions=7",
+            r"`model.regions` must be a list of whole numbers such as \[7, 7\]. Received: 7",
+        ),
         ("model.regions=[0, 3]", "`model.regions` must be two positive numbers"),
-        ("model.distance=euclid", "`model.distance` must be one of hybrid, global, local. Received: 'euclid'"),
+        (
+            "model.distance=euclid",
+            "`model.distance` must be one of hybrid, global, local. Received: 'euclid'",
+        ),
         ("data.image_size=-4", "`data.image_size` must be positive. Received: -4"),
     ],
 )

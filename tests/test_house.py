@@ -32,9 +32,15 @@ def test_data_flows_one_way(path):
     if room not in FLOW:
         return
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("ctl_keras."):
+        if (
+            isinstance(node, ast.ImportFrom)
+            and node.module
+            and node.module.startswith("ctl_keras.")
+        ):
             other = node.module.split(".")[1]
-            assert other not in FLOW or FLOW.index(other) <= FLOW.index(room), f"{path} imports {node.module}"
+            assert other not in FLOW or FLOW.index(other) <= FLOW.index(room), (
+                f"{path} imports {node.module}"
+            )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -51,4 +57,6 @@ def test_everything_public_has_a_docstring_and_is_listed():
 def test_no_private_keras_no_lambda_no_pickle():
     for path in FILES:
         text = path.read_text()
-        assert not re.search(r"keras\.src|keras\.ops|layers\.Lambda|import pickle|tensorflow\.python", text), path
+        assert not re.search(
+            r"keras\.src|keras\.ops|layers\.Lambda|import pickle|tensorflow\.python", text
+        ), path

@@ -14,7 +14,9 @@ nbformat = pytest.importorskip("nbformat")
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 LARGEST = 1_500_000  # bytes: larger ones are slow to open and to review
-MACHINE = re.compile(r"(?<![\w.:>])/(?:home|root|work|tmp|usr|opt|mnt|var|private|Users)/|site-packages|[A-Z]:\\\\Users")
+MACHINE = re.compile(
+    r"(?<![\w.:>])/(?:home|root|work|tmp|usr|opt|mnt|var|private|Users)/|site-packages|[A-Z]:\\\\Users"
+)
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -35,12 +37,21 @@ def texts(path):
     yield from (cell.source for cell in read(path).cells)
     for output in outputs(path):
         yield output.get("text", "")
-        yield from (str(value) for kind, value in output.get("data", {}).items() if not kind.startswith("image/"))
+        yield from (
+            str(value)
+            for kind, value in output.get("data", {}).items()
+            if not kind.startswith("image/")
+        )
 
 
 def tree(path):
     """The code of a notebook, without its magics, as Python sees it."""
-    lines = [line for cell in code_cells(path) for line in cell.source.splitlines() if not line.startswith("%")]
+    lines = [
+        line
+        for cell in code_cells(path)
+        for line in cell.source.splitlines()
+        if not line.startswith("%")
+    ]
     return ast.parse("\n".join(lines))
 
 
@@ -55,7 +66,9 @@ def test_it_is_a_notebook_of_the_plain_kernel(path):
     nbformat.validate(notebook)
     assert notebook.metadata.kernelspec.name == "python3"
     assert "widgets" not in notebook.metadata
-    assert not any(cell.metadata for cell in notebook.cells), "times of execution and the like: another diff each run"
+    assert not any(cell.metadata for cell in notebook.cells), (
+        "times of execution and the like: another diff each run"
+    )
 
 
 @each
@@ -77,7 +90,9 @@ def test_it_has_pictures_and_no_warnings_or_progress(path):
 @each
 def test_it_names_no_path_of_the_machine_that_ran_it(path):
     for text in texts(path):
-        assert not (found := MACHINE.search(text)), text[max(found.start() - 80, 0) : found.end() + 80]
+        assert not (found := MACHINE.search(text)), text[
+            max(found.start() - 80, 0) : found.end() + 80
+        ]
 
 
 @each
@@ -91,8 +106,14 @@ def test_it_names_only_what_there_is(path):
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "ctl_keras":
             module = importlib.import_module(node.module)
-            imported |= {f"{node.module}.{name.name}": hasattr(module, name.name) for name in node.names}
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "ctl":
+            imported |= {
+                f"{node.module}.{name.name}": hasattr(module, name.name) for name in node.names
+            }
+        elif (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id == "ctl"
+        ):
             imported[f"ctl.{node.attr}"] = node.attr in ctl.__all__
     assert imported
     assert not [name for name, exists in imported.items() if not exists]
@@ -101,5 +122,7 @@ def test_it_names_only_what_there_is(path):
 @each
 def test_its_links_lead_somewhere(path):
     for cell in read(path).cells:
-        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", cell.source if cell.cell_type == "markdown" else ""):
+        for target in re.findall(
+            r"\]\(([^)#\s]+)(?:#[^)]*)?\)", cell.source if cell.cell_type == "markdown" else ""
+        ):
             assert "://" in target or (path.parent / target).exists(), target

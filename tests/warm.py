@@ -1,4 +1,5 @@
-"""Processes that need not import TensorFlow, which takes seconds: they are forked from one that has, and has done no more."""
+"""Processes that need not import TensorFlow, which takes seconds: they are forked from one that
+has, and has done no more."""
 
 import multiprocessing
 import os
@@ -16,7 +17,8 @@ _CONTEXT.set_forkserver_preload([__name__])
 
 
 class WarmProcess:
-    """A function in a process of its own, which is started at once and ends with the tests; with the methods of `Popen`.
+    """A function in a process of its own, which is started at once and ends with the tests; with
+    the methods of `Popen`.
 
     Args:
         function: of a module; its exit code is that of `sys.exit`, or 0, or 1 after an exception.
@@ -25,8 +27,16 @@ class WarmProcess:
         environment: variables that it has beside the tests' own.
     """
 
-    def __init__(self, function: Callable, *arguments, log: Path | None = None, environment: dict[str, str] | None = None):
-        self._process = _CONTEXT.Process(target=_run, args=(function, arguments, log, environment or {}), daemon=True)
+    def __init__(
+        self,
+        function: Callable,
+        *arguments,
+        log: Path | None = None,
+        environment: dict[str, str] | None = None,
+    ):
+        self._process = _CONTEXT.Process(
+            target=_run, args=(function, arguments, log, environment or {}), daemon=True
+        )
         self._process.start()
         self.pid = self._process.pid
 
@@ -52,7 +62,9 @@ def command_line(*arguments: object) -> None:
     main()
 
 
-def _run(function: Callable, arguments: tuple, log: Path | None, environment: dict[str, str]) -> None:
+def _run(
+    function: Callable, arguments: tuple, log: Path | None, environment: dict[str, str]
+) -> None:
     os.environ |= environment
     if log is not None:
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -9,7 +9,17 @@ import pyarrow.compute as pc
 
 from ctl_keras.data.json_lines import read_json_lines, text
 from ctl_keras.data.outfits import read_outfit_table
-from ctl_keras.data.pair_table import BOX, CATEGORY, LINE, PRODUCT, SCENE, SPLIT, PairTable, box_text, mask
+from ctl_keras.data.pair_table import (
+    BOX,
+    CATEGORY,
+    LINE,
+    PRODUCT,
+    SCENE,
+    SPLIT,
+    PairTable,
+    box_text,
+    mask,
+)
 from ctl_keras.data.table_files import ROW, as_text, numbers, read_table_file
 from ctl_keras.errors import InputError
 from ctl_keras.files import read_json
@@ -17,26 +27,34 @@ from ctl_keras.files import read_json
 TABLES = (".csv", ".parquet")
 
 
-def read_annotations(path: str | Path, categories: str | Path | None = None, split_column: str | None = None) -> PairTable:
+def read_annotations(
+    path: str | Path, categories: str | Path | None = None, split_column: str | None = None
+) -> PairTable:
     """Reads the pairs of an annotation file; its suffix says what it is.
 
     Args:
-        path: `.csv` or `.parquet`: a table of one's own, see `read_pairs`. `.tsv`: Pinterest's outfits, see `read_outfits`.
-            Anything else: Shop-The-Look JSON lines, see `read_shop_the_look`.
-        categories: the category file of Shop-The-Look. Tables and outfits have a column instead. Without it, JSON lines are
-            read without categories: enough to fetch pictures.
-        split_column: str or None. A column (of JSON lines, a key) that says in which split a pair is.
+        path: `.csv` or `.parquet`: a table of one's own, see `read_pairs`. `.tsv`: Pinterest's
+            outfits, see `read_outfits`. Anything else: Shop-The-Look JSON lines, see
+            `read_shop_the_look`.
+        categories: the category file of Shop-The-Look. Tables and outfits have a column instead.
+            Without it, JSON lines are read without categories: enough to fetch pictures.
+        split_column: str or None. A column (of JSON lines, a key) that says in which split a pair
+            is.
 
     Returns:
         The table; rows without ids or categories are left out already.
 
     Raises:
-        InputError: a file is missing, unreadable or lacks a column, or `categories` is given where it says nothing.
+        InputError: a file is missing, unreadable or lacks a column, or `categories` is given where
+            it says nothing.
     """
     path = Path(path)
     if path.suffix.lower() in (*TABLES, ".tsv"):
         if categories is not None:
-            raise InputError(f"{path} has its categories in a column: leave out the category file. Received: {categories}")
+            raise InputError(
+                f"{path} has its categories in a column: leave out the category file. Received: "
+                f"{categories}"
+            )
         if path.suffix.lower() == ".tsv":
             if split_column is not None:
                 raise InputError(f"Outfits have no column to split by. Received: {split_column!r}")
@@ -49,7 +67,8 @@ def read_annotations(path: str | Path, categories: str | Path | None = None, spl
 
 
 def picture_names(files: Iterable[str | Path]) -> list[str]:
-    """The names of all pictures that annotations speak of, sorted, each once; see `read_annotations`.
+    """The names of all pictures that annotations speak of, sorted, each once; see
+    `read_annotations`.
 
     Raises:
         InputError: as `read_annotations`.
@@ -57,7 +76,11 @@ def picture_names(files: Iterable[str | Path]) -> list[str]:
     names: set[str] = set()
     for file in files:
         table = read_annotations(file)
-        columns = [table.annotated[name] for name in (SCENE, PRODUCT)] if table.pictures is None else [table.pictures["file"]]
+        columns = (
+            [table.annotated[name] for name in (SCENE, PRODUCT)]
+            if table.pictures is None
+            else [table.pictures["file"]]
+        )
         names.update(*(pc.unique(column).to_pylist() for column in columns))
     return sorted(names)
 
@@ -65,8 +88,14 @@ def picture_names(files: Iterable[str | Path]) -> list[str]:
 def _add_categories(table: PairTable, path: Path) -> None:
     category_of = read_json(path, "The category file")
     if not isinstance(category_of, dict):
-        raise InputError(f"The category file {path} must hold one JSON object, product id -> category path.")
-    known = {product: text(category) for product, category in category_of.items() if text(product) is not None}
+        raise InputError(
+            f"The category file {path} must hold one JSON object, product id -> category path."
+        )
+    known = {
+        product: text(category)
+        for product, category in category_of.items()
+        if text(product) is not None
+    }
     place = pc.index_in(table.rows[PRODUCT], pa.array(list(known), pa.string()))
     category = pa.array(known.values(), pa.string()).take(place.combine_chunks())
     category = pc.utf8_trim_whitespace(category)
@@ -89,7 +118,10 @@ def _read_table(path: Path, split_column: str | None) -> PairTable:
     rows = as_text(read_table_file(path, what, (*ids, *BOX), on_bad_row), ids, f"{what} {path}")
     boxed = [name for name in BOX if name in rows.column_names]
     if boxed and len(boxed) < len(BOX):
-        raise InputError(f"{what} {path} must have all of the columns {', '.join(BOX)} or none. It has {', '.join(boxed)}.")
+        raise InputError(
+            f"{what} {path} must have all of the columns {', '.join(BOX)} or none. It has "
+            f"{', '.join(boxed)}."
+        )
     columns, damaged = {LINE: rows[ROW], SCENE: rows[SCENE], PRODUCT: rows[PRODUCT]}, None
     for name in BOX:
         columns[name] = pa.nulls(rows.num_rows, pa.float64())

@@ -9,7 +9,16 @@ import pyarrow.compute as pc
 
 from ctl_keras.data.cleaning import boxes
 from ctl_keras.data.cropping import scene_windows
-from ctl_keras.data.pair_table import CATEGORY, OUTFIT, PRODUCT, SCENE, SPLIT, PairTable, explain, mask
+from ctl_keras.data.pair_table import (
+    CATEGORY,
+    OUTFIT,
+    PRODUCT,
+    SCENE,
+    SPLIT,
+    PairTable,
+    explain,
+    mask,
+)
 from ctl_keras.data.pairs import Images, Pairs
 from ctl_keras.data.splits import SPLITS
 from ctl_keras.errors import InputError
@@ -29,9 +38,14 @@ def drop_without_pictures(table: PairTable, problems: Mapping[str, str]) -> None
         table: is changed.
         problems: id -> why its picture cannot be used.
     """
-    names, texts = pa.array(list(problems), pa.string()), pa.array(list(problems.values()), pa.string())
+    names, texts = (
+        pa.array(list(problems), pa.string()),
+        pa.array(list(problems.values()), pa.string()),
+    )
     scene, product = (
-        pc.binary_join_element_wise(f"{name}: ", texts.take(pc.index_in(table.rows[name].combine_chunks(), names)), "")
+        pc.binary_join_element_wise(
+            f"{name}: ", texts.take(pc.index_in(table.rows[name].combine_chunks(), names)), ""
+        )
         for name in (SCENE, PRODUCT)
     )
     reason = pc.coalesce(scene, product)
@@ -51,7 +65,9 @@ def to_pairs(table: PairTable, images: Images, source: Any) -> Pairs:
     """
     assigned = _assigned(table)
     if not len(table):
-        raise InputError(f"No usable pair in {source}: {explain(table.rejected) or 'the file is empty'}.")
+        raise InputError(
+            f"No usable pair in {source}: {explain(table.rejected) or 'the file is empty'}."
+        )
     ids = pa.array(images.ids, pa.string())
     scene, product = (_places(table.rows[name], ids) for name in (SCENE, PRODUCT))
     categories = pc.unique(table.rows[CATEGORY])
@@ -60,11 +76,13 @@ def to_pairs(table: PairTable, images: Images, source: Any) -> Pairs:
     if OUTFIT in table.rows.column_names:
         outfits = pc.unique(table.rows[OUTFIT])
         outfit = _places(table.rows[OUTFIT], outfits.take(pc.array_sort_indices(outfits)))
-    # also a pair that is left out, for its box or its strip, is right: its product is no negative of its scene
+    # also a pair that is left out, for its box or its strip, is right: its product is no negative
+    # of its scene
     known = np.stack([_places(table.annotated[name], ids) for name in (SCENE, PRODUCT)], axis=1)
     known = known[(known >= 0).all(axis=1)]
     codes = known[:, 0] * len(ids) + known[:, 1]
-    kept = pc.is_in(pa.array(codes), pa.array(scene * len(ids) + product))  # a hash table: a third of np.isin's time
+    # a hash table: a third of np.isin's time
+    kept = pc.is_in(pa.array(codes), pa.array(scene * len(ids) + product))
     codes = np.unique(codes[~mask(kept)])
     return Pairs(
         scene=scene,

@@ -1,4 +1,5 @@
-"""Pictures that are decoded and resized once for a whole training, because there is memory for them."""
+"""Pictures that are decoded and resized once for a whole training, because there is memory for
+them."""
 
 import contextlib
 import os
@@ -11,15 +12,18 @@ from ctl_keras.data.images import cropped, decode_image, draw_crops, resize_imag
 from ctl_keras.data.pairs import Pairs
 
 SHARE_OF_MEMORY = 0.25
-LIMITS = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")  # a container's
+# a container's
+LIMITS = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _BATCHES, _PICTURES = 2, 16  # at once
 
 
 class CachedPictures:
-    """A `Source` of randomly cropped and mirrored pictures that keeps each resized picture, in the first epoch that needs it.
+    """A `Source` of randomly cropped and mirrored pictures that keeps each resized picture, in the
+    first epoch that needs it.
 
-    It keeps uint8 `[side, side, 3]`, `side_before_crop(image_size)`, for the scene of each pair and for each product: 0.2 MB
-    each at 224 pixels. Rounding to uint8 moves a value by at most half a grey level.
+    It keeps uint8 `[side, side, 3]`, `side_before_crop(image_size)`, for the scene of each pair and
+    for each product: 0.2 MB each at 224 pixels. Rounding to uint8 moves a value by at most half a
+    grey level.
 
     Args:
         pairs: the table.
@@ -27,7 +31,11 @@ class CachedPictures:
     """
 
     def __init__(self, pairs: Pairs, image_size: int):
-        self._images, self._size, self._side = pairs.images, image_size, side_before_crop(image_size)
+        self._images, self._size, self._side = (
+            pairs.images,
+            image_size,
+            side_before_crop(image_size),
+        )
         products = _products(pairs)
         self._slot_of = np.full(len(pairs.images.ids), -1)
         self._slot_of[products] = len(pairs) + np.arange(len(products))
@@ -45,7 +53,9 @@ class CachedPictures:
         count = len(pairs) + len(_products(pairs))
         return count * side_before_crop(image_size) ** 2 * 3 <= SHARE_OF_MEMORY * _memory()
 
-    def batches(self, examples: tf.data.Dataset, roles: tuple[str, ...], batch_size: int) -> tf.data.Dataset:
+    def batches(
+        self, examples: tf.data.Dataset, roles: tuple[str, ...], batch_size: int
+    ) -> tf.data.Dataset:
         """See `Source.batches`."""
         names, side = ("scene", *roles), self._side
 
@@ -60,13 +70,21 @@ class CachedPictures:
                 parallel_iterations=_PICTURES,
             )
             kept = tf.numpy_function(self._keep, [slots, wanted, decoded], tf.uint8)
-            return tf.ensure_shape(kept, [None, len(names), side, side, 3]), rows, draw_crops(seeds, self._size, len(names))
+            return (
+                tf.ensure_shape(kept, [None, len(names), side, side, 3]),
+                rows,
+                draw_crops(seeds, self._size, len(names)),
+            )
 
         def crop(pictures: tf.Tensor, row: tf.Tensor, crops: tf.Tensor) -> dict[str, tf.Tensor]:
-            inputs = {name: cropped(pictures[number], self._size, crops[number]) for number, name in enumerate(names)}
+            inputs = {
+                name: cropped(pictures[number], self._size, crops[number])
+                for number, name in enumerate(names)
+            }
             return {**inputs, "category": tf.cast(row[-2], tf.int32), "pair": row[-1]}
 
-        # few batches at once, many pictures of each: batches that run far ahead decode what those before them will have kept
+        # few batches at once, many pictures of each: batches that run far ahead decode what those
+        # before them will have kept
         loaded = examples.batch(batch_size).map(pictures, num_parallel_calls=_BATCHES).unbatch()
         return loaded.map(crop, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
 
@@ -76,7 +94,8 @@ class CachedPictures:
         return tf.cast(tf.round(resize_image(image, self._side)), tf.uint8)
 
     def _wanted(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The slots of each example's pictures `[batch, pictures]`, and those that are still empty."""
+        """The slots of each example's pictures `[batch, pictures]`, and those that are still
+        empty."""
         slots = np.concatenate([rows[:, -1:], self._slot_of[rows[:, 1:-2]]], axis=1)
         return slots, np.unique(slots[~self._there[slots]])
 

@@ -1,4 +1,5 @@
-"""Taking the product out of the scene, so that the model cannot just look for it (paper, section 3; method notes)."""
+"""Taking the product out of the scene, so that the model cannot just look for it (paper, section 3;
+method notes)."""
 
 import numpy as np
 
@@ -12,14 +13,17 @@ INVERTED = "inverted or empty (left < right and top < bottom are needed)"
 def scene_windows(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The largest strip of each scene that does not touch the product's box.
 
-    Of the strips above, below, left and right of the box the one with the largest area is kept, the first of equals.
+    Of the strips above, below, left and right of the box the one with the largest area is kept, the
+    first of equals.
 
     Args:
-        boxes: float array `[pairs, 4]`: left, top, right, bottom of the product, as shares of the image, origin top left. A
-            row of NaN says that there is no box; its window is the whole scene.
+        boxes: float array `[pairs, 4]`: left, top, right, bottom of the product, as shares of the
+            image, origin top left. A row of NaN says that there is no box; its window is the whole
+            scene.
 
     Returns:
-        Windows, float32 `[pairs, 4]` in the same convention, and their areas, float32 `[pairs]`, as shares of the image.
+        Windows, float32 `[pairs, 4]` in the same convention, and their areas, float32 `[pairs]`, as
+        shares of the image.
     """
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     left, top, right, bottom = boxes.T
@@ -38,11 +42,14 @@ def scene_windows(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     best = np.argmax(np.where(no_box[:, None], 0, areas), axis=1)
     rows = np.arange(len(boxes))
     windows = np.where(no_box[:, None], WHOLE, strips[rows, best])
-    return windows.astype(np.float32), np.where(no_box, np.float32(1), areas[rows, best]).astype(np.float32)
+    return windows.astype(np.float32), np.where(no_box, np.float32(1), areas[rows, best]).astype(
+        np.float32
+    )
 
 
 def is_four_numbers(box: object) -> bool:
-    """Whether an annotated box is a list of four numbers; whether they make a box, `box_problems` says.
+    """Whether an annotated box is a list of four numbers; whether they make a box, `box_problems`
+    says.
 
     Args:
         box: anything.
@@ -50,7 +57,10 @@ def is_four_numbers(box: object) -> bool:
     return (
         isinstance(box, list | tuple)
         and len(box) == 4
-        and all(isinstance(value, int | float) and not isinstance(value, bool) and value == value for value in box)
+        and all(
+            isinstance(value, int | float) and not isinstance(value, bool) and value == value
+            for value in box
+        )
     )
 
 
@@ -58,7 +68,8 @@ def box_problems(boxes: np.ndarray) -> np.ndarray:
     """What is wrong with boxes.
 
     Args:
-        boxes: float array `[pairs, 4]`: left, top, right, bottom; a row of NaN has no box, one with some NaN a damaged one.
+        boxes: float array `[pairs, 4]`: left, top, right, bottom; a row of NaN has no box, one with
+            some NaN a damaged one.
 
     Returns:
         Object array `[pairs]` of str or None: within 0..1, left < right and top < bottom are right.

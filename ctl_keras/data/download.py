@@ -1,4 +1,5 @@
-"""The pictures that annotations name, fetched into a folder. A run that was killed goes on when it is started again."""
+"""The pictures that annotations name, fetched into a folder. A run that was killed goes on when it
+is started again."""
 
 import contextlib
 import json
@@ -21,33 +22,40 @@ MISSING = "missing.jsonl"
 JOURNAL = ".download.jsonl"
 
 _FIELDS = {"aa": slice(0, 2), "bb": slice(2, 4), "cc": slice(4, 6), "id": slice(None)}
-_NO_NAME = re.compile(r"\.{0,2}|\.tmp-.*|.*[/\\\0\ud800-\udfff].*", re.DOTALL)  # half of a surrogate pair is no text
+# half of a surrogate pair is no text
+_NO_NAME = re.compile(r"\.{0,2}|\.tmp-.*|.*[/\\\0\ud800-\udfff].*", re.DOTALL)
 _LONGEST_NAME = 200  # bytes; file systems take 255, with a prefix while it is written and a suffix
 
 
 def download(
-    ids: Iterable[str], out: str | Path, template: str = PINTEREST, concurrency: int = 8, rate: float = 20.0
+    ids: Iterable[str],
+    out: str | Path,
+    template: str = PINTEREST,
+    concurrency: int = 8,
+    rate: float = 20.0,
 ) -> dict[str, Any]:
     """Fetches the picture of each id, to `out/<id>.jpg`, .png or .webp, as its content is.
 
-    Pictures that are there are not asked for again. What cannot be had is listed in `out/missing.jsonl`, sorted by id, as
-    `{"id", "reason"}`; a new run asks for it again. A run that was killed or interrupted goes on when it is started again, and
-    knows what it could not have.
+    Pictures that are there are not asked for again. What cannot be had is listed in
+    `out/missing.jsonl`, sorted by id, as `{"id", "reason"}`; a new run asks for it again. A run
+    that was killed or interrupted goes on when it is started again, and knows what it could not
+    have.
 
     Args:
         ids: of the pictures; each is asked for once.
         out: folder, made if it is not there.
-        template: str. Address with the fields {id}, and {aa}, {bb} and {cc}: the id's first, second and third two characters.
-            Defaults to Pinterest's.
+        template: str. Address with the fields {id}, and {aa}, {bb} and {cc}: the id's first, second
+            and third two characters. Defaults to Pinterest's.
         concurrency: int. Most requests at once. Defaults to 8.
         rate: float. Most requests a second, repeated ones included. Defaults to 20.
 
     Returns:
-        Counts: `wanted`, `there` (before), `fetched`, `bytes` (of those), `missing`, and `missing_because`, reason -> count.
+        Counts: `wanted`, `there` (before), `fetched`, `bytes` (of those), `missing`, and
+            `missing_because`, reason -> count.
 
     Raises:
-        InputError: a wrong argument, httpx is not installed, another process fetches into `out`, the host cannot be reached,
-            or there is not one picture.
+        InputError: a wrong argument, httpx is not installed, another process fetches into `out`,
+            the host cannot be reached, or there is not one picture.
     """
     fields = _fields(template)
     if concurrency < 1:
@@ -57,7 +65,9 @@ def download(
     _require_httpx()
     out = Path(out)
     if out.exists() and not out.is_dir():
-        raise InputError(f"Pictures are fetched into a folder, and {out} is a file. Name another place.")
+        raise InputError(
+            f"Pictures are fetched into a folder, and {out} is a file. Name another place."
+        )
     out.mkdir(parents=True, exist_ok=True)
     with only_one(out, out):
         wanted = list(dict.fromkeys(ids))
@@ -78,13 +88,20 @@ def download(
     if wanted and len(missing) == len(wanted):
         example = f" The first address was {_address(template, left[0])}." if left else ""
         raise InputError(
-            f"None of {len(wanted)} pictures could be had: {in_words(because)}; {out / MISSING} lists them.{example} "
-            f"Check the ids and the template. Received: {template}"
+            f"None of {len(wanted)} pictures could be had: {in_words(because)}; {out / MISSING} "
+            f"lists them.{example} Check the ids and the template. Received: {template}"
         )
     return {**counts, "missing": len(missing), "missing_because": because}
 
 
-def _fetch(ids: list[str], out: Path, template: str, concurrency: int, rate: float, missing: dict[str, str]) -> tuple[int, int]:
+def _fetch(
+    ids: list[str],
+    out: Path,
+    template: str,
+    concurrency: int,
+    rate: float,
+    missing: dict[str, str],
+) -> tuple[int, int]:
     """Fetches pictures; adds what it cannot have to `missing` and to the journal.
 
     Returns:
@@ -109,8 +126,9 @@ def _fetch(ids: list[str], out: Path, template: str, concurrency: int, rate: flo
                     journal.flush()
         except HostUnreachableError as error:
             raise InputError(
-                f"The host of {template} cannot be reached ({error}). {fetched} pictures were fetched; check the address and "
-                "the network, and start the download again: it goes on."
+                f"The host of {template} cannot be reached ({error}). {fetched} pictures were "
+                "fetched; check the address and the network, and start the download again: it "
+                "goes on."
             ) from None
     return fetched, size
 
@@ -119,7 +137,10 @@ def describe(counts: dict[str, Any], out: str | Path) -> str:
     """What a download did, in a few lines for people."""
     have = counts["there"] + counts["fetched"]
     lines = [f"{out}: {have} of {counts['wanted']} pictures"]
-    lines.append(f"  {counts['fetched']} fetched ({counts['bytes'] / 1e6:.1f} MB), {counts['there']} were there")
+    lines.append(
+        f"  {counts['fetched']} fetched ({counts['bytes'] / 1e6:.1f} MB), {counts['there']} were "
+        "there"
+    )
     if counts["missing"]:
         lines.append(f"  {counts['missing']} missing: {in_words(counts['missing_because'])}")
         lines.append(f"  {Path(out) / MISSING} lists them; the same command asks for them again")
@@ -130,7 +151,9 @@ def _require_httpx() -> None:
     try:
         import httpx  # noqa: F401
     except ImportError:
-        raise InputError("httpx is not installed. Install it with: pip install ctl-keras[download]") from None
+        raise InputError(
+            "httpx is not installed. Install it with: pip install ctl-keras[download]"
+        ) from None
 
 
 def _fields(template: str) -> set[str]:
@@ -140,8 +163,9 @@ def _fields(template: str) -> set[str]:
         InputError: it has others than those of an id, or no {id}, or makes no address.
     """
     message = (
-        "The template must be an http:// or https:// address with {id}, and may have {aa}, {bb} and {cc}, the id's first, "
-        f"second and third two characters, such as {PINTEREST}. Received: {template}"
+        "The template must be an http:// or https:// address with {id}, and may have {aa}, "
+        "{bb} and {cc}, the id's first, second and third two characters, such as "
+        f"{PINTEREST}. Received: {template}"
     )
     try:
         parts = [part[1:] for part in string.Formatter().parse(template) if part[1] is not None]
@@ -171,7 +195,8 @@ def _id_problem(id_: str, fields: set[str]) -> str | None:
 
 
 def _clean(out: Path) -> set[str]:
-    """Removes what a killed run has half written, and returns the names of the pictures that are there, without suffix."""
+    """Removes what a killed run has half written, and returns the names of the pictures that are
+    there, without suffix."""
     names = set()
     with os.scandir(out) as entries:
         for entry in entries:
@@ -186,9 +211,13 @@ def _clean(out: Path) -> set[str]:
 
 
 def _read_journal(path: Path, template: str) -> dict[str, str]:
-    """Id -> reason of what an unfinished run could not have; nothing if it asked at other addresses."""
+    """Id -> reason of what an unfinished run could not have; nothing if it asked at other
+    addresses."""
     failures = {}
-    with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as file:
+    with (
+        contextlib.suppress(FileNotFoundError),
+        open(path, encoding="utf-8", errors="replace") as file,
+    ):
         if file.readline() != _header(template):
             return {}
         for line in file:
@@ -199,7 +228,8 @@ def _read_journal(path: Path, template: str) -> dict[str, str]:
 
 
 def _start_journal(path: Path, template: str, failures: dict[str, str]) -> None:
-    """Writes the journal anew, so that it ends in a whole line. It says for which template it is."""
+    """Writes the journal anew, so that it ends in a whole line. It says for which template it
+    is."""
     with new_file(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.write(_header(template))
         file.writelines(_line(id_, reason) for id_, reason in failures.items())

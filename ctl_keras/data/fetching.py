@@ -1,4 +1,5 @@
-"""Many pictures from a web server, without asking too much of it: paced, tried again, verified, written whole.
+"""Many pictures from a web server, without asking too much of it: paced, tried again, verified,
+written whole.
 
 Imports httpx, which only a download needs.
 """
@@ -28,7 +29,8 @@ BACKOFF_SECONDS = 1.0  # before the second attempt; doubled before each further 
 LONGEST_PAUSE_SECONDS = 300.0
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 20.0  # between two pieces of an answer
-ANSWER_SECONDS = 120.0  # for all of an answer: a server that sends a byte now and then would never be too late
+# for all of an answer: a server that sends a byte now and then would never be too late
+ANSWER_SECONDS = 120.0
 REDIRECTS = 5
 MAX_BYTES = 50_000_000
 UNREACHABLE_AFTER = 20  # attempts in a row that found no server
@@ -36,7 +38,8 @@ UNREACHABLE_AFTER = 20  # attempts in a row that found no server
 _UNREACHABLE = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
 _CUT = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.DecodingError)
 _CUT_OFF = "cut off or damaged"
-_DAMAGED = {_CUT_OFF, "empty file"}  # of what `picture_problem` says, that which another answer may not have
+# of what `picture_problem` says, that which another answer may not have
+_DAMAGED = {_CUT_OFF, "empty file"}
 
 
 class HostUnreachableError(Exception):
@@ -74,11 +77,14 @@ class Outcome:
     reached: bool = True
 
 
-def fetch_all(addresses: Iterator[tuple[str, str]], out: Path, concurrency: int, rate: float) -> Generator[Outcome, None, None]:
+def fetch_all(
+    addresses: Iterator[tuple[str, str]], out: Path, concurrency: int, rate: float
+) -> Generator[Outcome, None, None]:
     """Fetches pictures to `out/<id>.jpg`, .png or .webp, as their content is.
 
-    They are fetched in a thread: there may be an event loop in this one, as in a notebook. Closing the generator, and an
-    exception such as KeyboardInterrupt in it, ends the thread and leaves no half file.
+    They are fetched in a thread: there may be an event loop in this one, as in a notebook. Closing
+    the generator, and an exception such as KeyboardInterrupt in it, ends the thread and leaves no
+    half file.
 
     Args:
         addresses: id and address of each picture; taken one by one, in the thread.
@@ -103,7 +109,8 @@ def fetch_all(addresses: Iterator[tuple[str, str]], out: Path, concurrency: int,
 
 
 class _Pace:
-    """Whose turn it is: at most so many requests a second, and none while the server wants a pause."""
+    """Whose turn it is: at most so many requests a second, and none while the server wants a
+    pause."""
 
     def __init__(self, rate: float):
         self._interval = 1 / rate
@@ -138,14 +145,18 @@ class _Fetcher:
         agent = f"ctl-keras/{metadata.version('ctl-keras')}"
         limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
         timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
-        self._client = httpx.AsyncClient(headers={"User-Agent": agent}, limits=limits, timeout=timeout)
+        self._client = httpx.AsyncClient(
+            headers={"User-Agent": agent}, limits=limits, timeout=timeout
+        )
         async with self._client, anyio.create_task_group() as group:
             for _ in range(concurrency):
                 group.start_soon(self._work, addresses, group.cancel_scope.cancel)
         if self._error is not None:
             raise self._error
 
-    async def _work(self, addresses: Iterator[tuple[str, str]], end_all: Callable[[], None]) -> None:
+    async def _work(
+        self, addresses: Iterator[tuple[str, str]], end_all: Callable[[], None]
+    ) -> None:
         try:
             for id_, address in addresses:
                 self._report(await self._fetch(id_, address))
@@ -164,16 +175,21 @@ class _Fetcher:
             except FetchError as error:
                 self._unreached = 0 if error.reached else self._unreached + 1
                 if self._unreached >= UNREACHABLE_AFTER:
-                    raise HostUnreachableError(str(error.__cause__) or "no answer in time") from None
+                    raise HostUnreachableError(
+                        str(error.__cause__) or "no answer in time"
+                    ) from None
                 if not error.again:
                     return Outcome(id_, problem=error.reason)
                 if attempt == ATTEMPTS:
-                    return Outcome(id_, 0, f"{error.reason} after {ATTEMPTS} attempts", error.reached)
+                    return Outcome(
+                        id_, 0, f"{error.reason} after {ATTEMPTS} attempts", error.reached
+                    )
             await anyio.sleep(BACKOFF_SECONDS * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
             attempt += 1
 
     async def _ask(self, address: str) -> bytes:
-        """The body behind an address. Redirects are followed here, because each is a request that waits for its turn."""
+        """The body behind an address. Redirects are followed here, because each is a request that
+        waits for its turn."""
         try:
             request = self._client.build_request("GET", address)
         except httpx.InvalidURL:
@@ -202,7 +218,8 @@ class _Fetcher:
             raise FetchError("timed out", again=True) from None
         except _CUT:
             raise FetchError("connection cut", again=True) from None
-        except Exception as error:  # a redirect to ftp://, or to port 99999: nothing that a server sends ends the download
+        # a redirect to ftp://, or to port 99999: nothing that a server sends ends the download
+        except Exception as error:
             raise FetchError(f"cannot be asked for ({type(error).__name__})") from None
         if len(body) > MAX_BYTES:
             raise FetchError(f"more than {MAX_BYTES / 1e6:g} MB")
@@ -232,7 +249,9 @@ def _retry_after(header: str) -> float:
         moment = parsedate_to_datetime(header)
     except ValueError:
         return 0.0
-    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp() - time.time()
+    return (
+        moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    ).timestamp() - time.time()
 
 
 def _problem(body: bytes) -> str | None:

@@ -1,4 +1,5 @@
-"""Pictures to TFRecord shards: what takes long in `prepare`, in pieces that processes share and a restart keeps."""
+"""Pictures to TFRecord shards: what takes long in `prepare`, in pieces that processes share and a
+restart keeps."""
 
 import hashlib
 import io
@@ -31,8 +32,9 @@ class ImageShard:
         images: folder of the pictures.
         ids: their ids.
         names: for each the name of its file, see `find_picture`.
-        boxes: float array `[pictures, 4]`, what is cut out of each, or None for all of it. Pictures that are cut out are
-            written to the folder `items`, too, so that there is a file that a catalog can name.
+        boxes: float array `[pictures, 4]`, what is cut out of each, or None for all of it. Pictures
+            that are cut out are written to the folder `items`, too, so that there is a file that a
+            catalog can name.
     """
 
     path: Path
@@ -52,7 +54,8 @@ RunShards = Callable[[Callable[[ImageShard], int], Iterable[ImageShard]], Iterat
 
 
 def write_shard(shard: ImageShard) -> int:
-    """Writes the pictures that can be used, as `{id, image}`, in order, and what became of each in the shard's report.
+    """Writes the pictures that can be used, as `{id, image}`, in order, and what became of each in
+    the shard's report.
 
     A shard whose report says that it was made of the same files is kept.
 
@@ -77,12 +80,15 @@ def write_shard(shard: ImageShard) -> int:
                 with new_file(item_file(shard.path.parent, id_)) as item:
                     item.write_bytes(data)
     file = {"bytes": shard.path.stat().st_size, "sha256": sha256(shard.path)}
-    write_json(shard.report, {"key": key, "file": file, "only_jpegs": only_jpegs, "pictures": pictures})
+    write_json(
+        shard.report, {"key": key, "file": file, "only_jpegs": only_jpegs, "pictures": pictures}
+    )
     return len(shard.ids)
 
 
 def read_report(shard: ImageShard) -> dict[str, Any]:
-    """What `write_shard` reported: `file`, its bytes and hash, `only_jpegs`, and for each id `problem` and `digest`."""
+    """What `write_shard` reported: `file`, its bytes and hash, `only_jpegs`, and for each id
+    `problem` and `digest`."""
     return read_json(shard.report, "The report of a shard")
 
 

@@ -1,4 +1,5 @@
-"""Pictures to tensors: the one way in which training, evaluation and the exported model decode and resize."""
+"""Pictures to tensors: the one way in which training, evaluation and the exported model decode and
+resize."""
 
 import tensorflow as tf
 
@@ -8,40 +9,56 @@ MIN_SIDE = 8
 _BLOCK = 32  # pixels: a JPEG's largest unit is 32 wide or high
 _CROP_FROM = 256 / 224  # the usual ImageNet augmentation: resize to 256, crop 224 (method notes)
 
-_JPEG, _JPEG_END, _PNG, _GIF, _BMP = b"\xff\xd8\xff", b"\xff\xd9", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM"
+_JPEG, _JPEG_END, _PNG, _GIF, _BMP = (
+    b"\xff\xd8\xff",
+    b"\xff\xd9",
+    b"\x89PNG\r\n\x1a\n",
+    b"GIF8",
+    b"BM",
+)
 
 
-def decode_image(data: tf.Tensor, window: tf.Tensor | None = None, is_checked_jpeg: bool = False) -> tf.Tensor:
+def decode_image(
+    data: tf.Tensor, window: tf.Tensor | None = None, is_checked_jpeg: bool = False
+) -> tf.Tensor:
     """Decodes one picture, or a part of it, with stock TensorFlow ops.
 
-    JPEG (also grey and CMYK) with the accurate DCT, PNG (grey, palette, 16 bits; transparency is laid on white), the first
-    frame of a GIF, and BMP.
+    JPEG (also grey and CMYK) with the accurate DCT, PNG (grey, palette, 16 bits; transparency is
+    laid on white), the first frame of a GIF, and BMP.
 
     Args:
         data: scalar string tensor, the file's bytes.
-        window: float32 `[4]`: the part to return, left, top, right, bottom as shares of the picture; no pixel that is partly
-            outside of it is kept. Of a JPEG little else is decoded. Defaults to None: all of it.
-        is_checked_jpeg: bool. Whether the file is known to be a JPEG within the limits, as in prepared data that hold no other:
-            finding out took a quarter of the time. Defaults to False.
+        window: float32 `[4]`: the part to return, left, top, right, bottom as shares of the
+            picture; no pixel that is partly outside of it is kept. Of a JPEG little else is
+            decoded. Defaults to None: all of it.
+        is_checked_jpeg: bool. Whether the file is known to be a JPEG within the limits, as in
+            prepared data that hold no other: finding out took a quarter of the time. Defaults to
+            False.
 
     Returns:
         uint8 tensor `[height, width, 3]`, RGB, at least one pixel each way.
 
     Raises:
-        tf.errors.InvalidArgumentError: not such a picture, cut off, larger than `MAX_PIXELS` or with a side below
-            `MIN_SIDE` pixels.
+        tf.errors.InvalidArgumentError: not such a picture, cut off, larger than `MAX_PIXELS` or
+            with a side below `MIN_SIDE` pixels.
     """
     if is_checked_jpeg:
         return tf.ensure_shape(_decode_jpeg(data, window), [None, None, 3])
     starts_as_jpeg, is_png = _starts_with(data, _JPEG), _starts_with(data, _PNG)
-    shape = tf.cond(starts_as_jpeg, lambda: tf.image.extract_jpeg_shape(data)[:2], lambda: _header_shape(data, is_png))
+    shape = tf.cond(
+        starts_as_jpeg,
+        lambda: tf.image.extract_jpeg_shape(data)[:2],
+        lambda: _header_shape(data, is_png),
+    )
     checks = [
         tf.debugging.assert_less_equal(
             tf.cast(shape[0], tf.int64) * tf.cast(shape[1], tf.int64),
             tf.constant(MAX_PIXELS, tf.int64),
             f"more than {MAX_PIXELS} pixels",
         ),
-        tf.debugging.assert_greater_equal(tf.reduce_min(shape), MIN_SIDE, f"a side below {MIN_SIDE} pixels"),
+        tf.debugging.assert_greater_equal(
+            tf.reduce_min(shape), MIN_SIDE, f"a side below {MIN_SIDE} pixels"
+        ),
     ]
     with tf.control_dependencies([check for check in checks if check is not None]):
         data = tf.identity(data)
@@ -69,9 +86,11 @@ def _decode_jpeg(data: tf.Tensor, window: tf.Tensor | None) -> tf.Tensor:
         return tf.image.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
     shape = tf.image.extract_jpeg_shape(data)[:2]
     start, stop = _pixels(shape, window)
-    # a block more on each side: at the edges of what it decodes, libjpeg smooths colours in another way
+    # a block more on each side: at the edges of what it decodes, libjpeg smooths colours in another
+    # way
     first, last = tf.maximum(start - _BLOCK, 0), tf.minimum(stop + _BLOCK, shape)
-    # libjpeg does not look below what it is asked for: where the end is missing, all is decoded, which fails
+    # libjpeg does not look below what it is asked for: where the end is missing, all is decoded,
+    # which fails
     is_whole = tf.equal(tf.strings.substr(data, -len(_JPEG_END), len(_JPEG_END)), _JPEG_END)
     last = tf.where(is_whole, last, shape)
     around = tf.concat([first, last - first], axis=0)
@@ -100,10 +119,14 @@ def _header_shape(data: tf.Tensor, is_png: tf.Tensor) -> tf.Tensor:
     """Height and width, int32 `[2]`, as the header of a PNG, GIF or BMP gives them."""
 
     def png() -> tf.Tensor:
-        return tf.reverse(tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.int32, little_endian=False), [0])
+        return tf.reverse(
+            tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.int32, little_endian=False), [0]
+        )
 
     def gif() -> tf.Tensor:
-        return tf.reverse(tf.cast(tf.io.decode_raw(tf.strings.substr(data, 6, 4), tf.uint16), tf.int32), [0])
+        return tf.reverse(
+            tf.cast(tf.io.decode_raw(tf.strings.substr(data, 6, 4), tf.uint16), tf.int32), [0]
+        )
 
     def bmp() -> tf.Tensor:
         return tf.abs(tf.reverse(tf.io.decode_raw(tf.strings.substr(data, 18, 8), tf.int32), [0]))
@@ -113,11 +136,15 @@ def _header_shape(data: tf.Tensor, is_png: tf.Tensor) -> tf.Tensor:
         with tf.control_dependencies([failed] if failed is not None else []):
             return tf.zeros([2], tf.int32)
 
-    return tf.case([(is_png, png), (_starts_with(data, _GIF), gif), (_starts_with(data, _BMP), bmp)], default=unknown)
+    return tf.case(
+        [(is_png, png), (_starts_with(data, _GIF), gif), (_starts_with(data, _BMP), bmp)],
+        default=unknown,
+    )
 
 
 def _png_filler(data: tf.Tensor) -> tf.Tensor:
-    """What TensorFlow takes as the alpha of a PNG without one: all ones in the file's bit depth, so 1 for black and white."""
+    """What TensorFlow takes as the alpha of a PNG without one: all ones in the file's bit depth, so
+    1 for black and white."""
     depth = tf.cast(tf.io.decode_raw(tf.strings.substr(data, 24, 1), tf.uint8)[0], tf.int32)
     return tf.bitwise.left_shift(1, tf.minimum(depth, 8)) - 1
 
@@ -136,7 +163,8 @@ def resize_image(image: tf.Tensor, size: int) -> tf.Tensor:
         size: int, pixels.
 
     Returns:
-        float32 `[size, size, 3]`, RGB 0..255: what the model takes. Its own first layer does the network's preprocessing.
+        float32 `[size, size, 3]`, RGB 0..255: what the model takes. Its own first layer does the
+        network's preprocessing.
     """
     image = tf.image.resize(image, [size, size], antialias=True)
     return tf.ensure_shape(tf.clip_by_value(image, 0.0, 255.0), [size, size, 3])
@@ -148,7 +176,8 @@ def side_before_crop(size: int) -> int:
 
 
 def draw_crops(seeds: tf.Tensor, size: int, count: int) -> tf.Tensor:
-    """Random crops and mirrors for the pictures of examples, all at once: a picture's own random ops take long.
+    """Random crops and mirrors for the pictures of examples, all at once: a picture's own random
+    ops take long.
 
     Args:
         seeds: int64 `[batch, 2]`, each below 2**31; the same seeds give the same crops.
@@ -156,19 +185,21 @@ def draw_crops(seeds: tf.Tensor, size: int, count: int) -> tf.Tensor:
         count: int. Pictures of an example.
 
     Returns:
-        int32 `[batch, count, 3]`: first row and first column of the crop in the picture of `side_before_crop(size)` pixels, and
-        1 if it is mirrored.
+        int32 `[batch, count, 3]`: first row and first column of the crop in the picture of
+        `side_before_crop(size)` pixels, and 1 if it is mirrored.
     """
     places = side_before_crop(size) - size + 1
     choices = 2 * places * places
     number = seeds[:, :1] * 2**31 + seeds[:, 1:]  # its digits to the base `choices` are independent
     digit = number // tf.constant([choices**place for place in range(count)], tf.int64) % choices
-    return tf.cast(tf.stack([digit // 2 // places, digit // 2 % places, digit % 2], axis=-1), tf.int32)
+    return tf.cast(
+        tf.stack([digit // 2 // places, digit // 2 % places, digit % 2], axis=-1), tf.int32
+    )
 
 
 def augmented(image: tf.Tensor, size: int, crop: tf.Tensor) -> tf.Tensor:
-    """A crop, perhaps mirrored: what `cropped` makes of `resize_image(image, side_before_crop(size))`, but without resizing
-    what is cropped away.
+    """A crop, perhaps mirrored: what `cropped` makes of `resize_image(image,
+    side_before_crop(size))`, but without resizing what is cropped away.
 
     Args:
         image: uint8 `[height, width, 3]`.
@@ -180,7 +211,8 @@ def augmented(image: tf.Tensor, size: int, crop: tf.Tensor) -> tf.Tensor:
     """
     shape = tf.cast(tf.shape(image)[:2], tf.float32)
     offset, scale = tf.cast(crop[:2], tf.float32), side_before_crop(size) / shape
-    # rows and columns of the picture that the crop is computed from: those below it, and the filter's support beside them
+    # rows and columns of the picture that the crop is computed from: those below it, and the
+    # filter's support beside them
     support = tf.maximum(1 / scale, 1) + 2
     first = tf.cast(tf.maximum(offset / scale - support, 0), tf.int32)
     last = tf.cast(tf.minimum((offset + size) / scale + support, shape), tf.int32)
@@ -196,7 +228,8 @@ def augmented(image: tf.Tensor, size: int, crop: tf.Tensor) -> tf.Tensor:
 
 
 def cropped(image: tf.Tensor, size: int, crop: tf.Tensor) -> tf.Tensor:
-    """A crop of a picture that is resized already, perhaps mirrored: the same as `augmented` of the same crop.
+    """A crop of a picture that is resized already, perhaps mirrored: the same as `augmented` of the
+    same crop.
 
     Args:
         image: `[side, side, 3]` with `side = side_before_crop(size)`, any number type.

@@ -21,9 +21,10 @@ def inspect(folder: str | Path) -> dict[str, Any]:
         folder: what `prepare` made.
 
     Returns:
-        `read`, `pairs`, `rejected_because`, `splits` and `leakage` of the manifest; `boxes`: how many pairs are boxed, how many
-        (scene, box) have several products, quantiles of the boxes' areas as shares of the scene; `crops`: quantiles of the
-        areas that are kept, and which strip it is (`STRIPS`); `pictures`: number and bytes; `questions`, if there are any.
+        `read`, `pairs`, `rejected_because`, `splits` and `leakage` of the manifest; `boxes`: how
+        many pairs are boxed, how many (scene, box) have several products, quantiles of the boxes'
+        areas as shares of the scene; `crops`: quantiles of the areas that are kept, and which strip
+        it is (`STRIPS`); `pictures`: number and bytes; `questions`, if there are any.
 
     Raises:
         InputError: as `read_manifest`.
@@ -34,9 +35,14 @@ def inspect(folder: str | Path) -> dict[str, Any]:
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     box, window = columns["box"], columns["window"]
     boxed = ~np.isnan(box).any(axis=1)
-    several = Counter(zip(columns["scene_image"][boxed].tolist(), map(tuple, box[boxed].tolist()), strict=True))
+    several = Counter(
+        zip(columns["scene_image"][boxed].tolist(), map(tuple, box[boxed].tolist()), strict=True)
+    )
     strips = Counter(_strips(window).tolist())
-    result = {name: manifest[name] for name in ("read", "pairs", "rejected_because", "lost_in_split", "splits", "leakage")}
+    result = {
+        name: manifest[name]
+        for name in ("read", "pairs", "rejected_because", "lost_in_split", "splits", "leakage")
+    }
     result |= {
         "boxes": {
             "boxed": int(boxed.sum()),
@@ -68,13 +74,21 @@ def _areas(boxes: np.ndarray) -> np.ndarray:
 
 def _quantiles(values: np.ndarray) -> dict[str, float]:
     found = np.quantile(values, _SHARES) if len(values) else np.full(len(_SHARES), np.nan)
-    return {f"{share:.0%}": round(float(value), 4) for share, value in zip(_SHARES, found, strict=True)}
+    return {
+        f"{share:.0%}": round(float(value), 4) for share, value in zip(_SHARES, found, strict=True)
+    }
 
 
 def _strips(window: np.ndarray) -> np.ndarray:
     """Which strip of the scene each window is, as text."""
     left, top, right, bottom = window.T
-    cut = [(left == 0) & (top == 0) & (right == 1) & (bottom == 1), bottom < 1, top > 0, right < 1, left > 0]
+    cut = [
+        (left == 0) & (top == 0) & (right == 1) & (bottom == 1),
+        bottom < 1,
+        top > 0,
+        right < 1,
+        left > 0,
+    ]
     return np.select(cut, STRIPS[:5], STRIPS[5])
 
 
@@ -88,15 +102,27 @@ def format_inspection(result: dict[str, Any]) -> str:
     width = max(len(name) for name in [*names, "pairs without negative"])
     lines += ["", " " * width + "".join(f"{split:>12}" for split in SPLITS)]
     for what in ("pairs", "scenes", "products", "pairs_without_negative"):
-        lines.append(f"{what.replace('_', ' '):{width}}" + "".join(f"{result['splits'][split][what]:12}" for split in SPLITS))
+        lines.append(
+            f"{what.replace('_', ' '):{width}}"
+            + "".join(f"{result['splits'][split][what]:12}" for split in SPLITS)
+        )
     for name in names:
         counts = [result["splits"][split]["by_category"][name] for split in SPLITS]
         lines.append(f"{name:{width}}" + "".join(f"{count:12}" for count in counts))
-    lines += ["", *(f"pairs of {split} known from train: {_shares(known)}" for split, known in result["leakage"].items())]
+    lines += [
+        "",
+        *(
+            f"pairs of {split} known from train: {_shares(known)}"
+            for split, known in result["leakage"].items()
+        ),
+    ]
     boxes, crops, pictures = result["boxes"], result["crops"], result["pictures"]
     lines += [
         "",
-        f"{boxes['boxed']} pairs have a box; of {boxes['boxes']} boxes {boxes['with_several_products']} have several products",
+        (
+            f"{boxes['boxed']} pairs have a box; of {boxes['boxes']} boxes "
+            f"{boxes['with_several_products']} have several products"
+        ),
         f"box, share of the scene:  {_row(boxes['area'])}",
         f"kept, share of the scene: {_row(crops['area'])}",
         "kept part: " + ", ".join(f"{name} {count}" for name, count in crops["strips"].items()),
@@ -104,7 +130,10 @@ def format_inspection(result: dict[str, Any]) -> str:
     ]
     if "questions" in result:
         lines.append(f"{result['questions']['count']} fill-in-the-blank questions")
-        lines += [f"  {count} left out: {reason}" for reason, count in result["questions"]["rejected_because"].items()]
+        lines += [
+            f"  {count} left out: {reason}"
+            for reason, count in result["questions"]["rejected_because"].items()
+        ]
     return "\n".join(lines)
 
 

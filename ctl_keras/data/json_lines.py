@@ -1,4 +1,5 @@
-"""Shop-The-Look annotations, JSON lines, to columns: blocks of good lines by Arrow, the others line by line."""
+"""Shop-The-Look annotations, JSON lines, to columns: blocks of good lines by Arrow, the others line
+by line."""
 
 import io
 import json
@@ -20,7 +21,8 @@ _BY_LINE = 1 << 14  # a block with a bad line is halved until it is as small
 
 
 def read_json_lines(path: Path, split_column: str | None = None) -> PairTable:
-    """Reads lines `{"product": id, "scene": id, "bbox": [left, top, right, bottom]}`; empty ones are skipped.
+    """Reads lines `{"product": id, "scene": id, "bbox": [left, top, right, bottom]}`; empty ones
+    are skipped.
 
     Args:
         path: the file.
@@ -72,13 +74,19 @@ def _parsed(
         yield from _parsed(first + block.count(b"\n", 0, cut), block[cut:], schema, split_column)
 
 
-def _parsed_at_once(block: bytes, first: int, schema: pa.Schema, split_column: str | None) -> pa.Table | None:
+def _parsed_at_once(
+    block: bytes, first: int, schema: pa.Schema, split_column: str | None
+) -> pa.Table | None:
     """The block's rows, or None if any line is not as it should be."""
     fields = {SCENE: pa.string(), PRODUCT: pa.string(), "bbox": pa.list_(pa.float64())}
     fields |= {split_column: pa.string()} if split_column else {}
-    options = pa.json.ParseOptions(pa.schema(list(fields.items())), unexpected_field_behavior="ignore")
+    options = pa.json.ParseOptions(
+        pa.schema(list(fields.items())), unexpected_field_behavior="ignore"
+    )
     try:
-        table = pa.json.read_json(io.BytesIO(block), pa.json.ReadOptions(block_size=len(block)), options)
+        table = pa.json.read_json(
+            io.BytesIO(block), pa.json.ReadOptions(block_size=len(block)), options
+        )
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return None
     lines = block.count(b"\n") + (not block.endswith(b"\n"))
@@ -87,14 +95,19 @@ def _parsed_at_once(block: bytes, first: int, schema: pa.Schema, split_column: s
     numbers = box.flatten()
     if (
         table.num_rows != lines
-        or any(table[name].null_count or pc.any(pc.equal(table[name], "")).as_py() for name in (SCENE, PRODUCT))
+        or any(
+            table[name].null_count or pc.any(pc.equal(table[name], "")).as_py()
+            for name in (SCENE, PRODUCT)
+        )
         or not pc.all(pc.equal(pc.list_value_length(box.drop_null()), 4), min_count=0).as_py()
         or numbers.null_count
         or np.isnan(numbers.to_numpy(zero_copy_only=False)).any()
     ):
         return None
     values = np.full((lines, 4), np.nan)
-    values[given.to_numpy(zero_copy_only=False)] = numbers.to_numpy(zero_copy_only=False).reshape(-1, 4)
+    values[given.to_numpy(zero_copy_only=False)] = numbers.to_numpy(zero_copy_only=False).reshape(
+        -1, 4
+    )
     columns = {
         LINE: pa.array(np.arange(first, first + lines)),
         SCENE: table[SCENE],
@@ -117,7 +130,11 @@ def _parsed_by_line(
         except (ValueError, RecursionError):
             rejected.append({LINE: number, "reason": "not JSON"})
             continue
-        ids = {name: text(value.get(name)) for name in (SCENE, PRODUCT)} if isinstance(value, dict) else {}
+        ids = (
+            {name: text(value.get(name)) for name in (SCENE, PRODUCT)}
+            if isinstance(value, dict)
+            else {}
+        )
         if not ids or not all(ids.values()):
             rejected.append({LINE: number, "reason": "no scene or no product id"})
             continue
@@ -134,7 +151,8 @@ def _parsed_by_line(
 
 
 def text(value: Any) -> str | None:
-    """The value if it is text that a file can hold (JSON can smuggle in halves of characters), else None."""
+    """The value if it is text that a file can hold (JSON can smuggle in halves of characters), else
+    None."""
     return value if isinstance(value, str) and _is_unicode(value) else None
 
 

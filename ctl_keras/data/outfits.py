@@ -1,7 +1,9 @@
-"""Pinterest's 2020 outfits (Complete The Look, KDD 2020): pictures of whole outfits, with a box for each item.
+"""Pinterest's 2020 outfits (Complete The Look, KDD 2020): pictures of whole outfits, with a box for
+each item.
 
-An item completes another one of its outfit: each pair of items of different categories is a row, the one cut out as the scene,
-the other as the product. Items have ids made of the picture's signature and the box, in ten-thousandths of the picture:
+An item completes another one of its outfit: each pair of items of different categories is a row,
+the one cut out as the scene, the other as the product. Items have ids made of the picture's
+signature and the box, in ten-thousandths of the picture:
 `00015b9d0c08164ed3b5dbb4613bb143-0068-0192-4946-3154`.
 """
 
@@ -15,7 +17,17 @@ import pyarrow.compute as pc
 
 from ctl_keras.data.cropping import box_problems
 from ctl_keras.data.json_lines import text
-from ctl_keras.data.pair_table import BOX, CATEGORY, LINE, OUTFIT, PRODUCT, SCENE, PairTable, first_of_each, mask
+from ctl_keras.data.pair_table import (
+    BOX,
+    CATEGORY,
+    LINE,
+    OUTFIT,
+    PRODUCT,
+    SCENE,
+    PairTable,
+    first_of_each,
+    mask,
+)
 from ctl_keras.data.table_files import ROW, as_text, numbers, read_table_file
 from ctl_keras.errors import InputError
 from ctl_keras.files import read_json
@@ -29,8 +41,8 @@ def read_outfit_table(path: Path) -> PairTable:
     """Reads the raw outfits: rows of signature, x, y, width, height, label, separated by tabs.
 
     Returns:
-        A row for each (anchor, positive), with the outfit's signature as `outfit` and the line of the anchor; `pictures` says
-        where items are cut out.
+        A row for each (anchor, positive), with the outfit's signature as `outfit` and the line of
+        the anchor; `pictures` says where items are cut out.
 
     Raises:
         InputError: the file is missing or no such table.
@@ -38,7 +50,8 @@ def read_outfit_table(path: Path) -> PairTable:
     what = "The table of outfits"
     try:
         with open(path, "rb") as file:
-            header = file.readline().startswith(b"image_signature")  # separated by spaces in the release
+            # separated by spaces in the release
+            header = file.readline().startswith(b"image_signature")
     except OSError:
         header = False  # reading says what is wrong
     rejected: list[dict[str, Any]] = []
@@ -58,7 +71,8 @@ def read_outfit_table(path: Path) -> PairTable:
 
 @dataclass(frozen=True)
 class Questions:
-    """Fill-in-the-blank questions: which answer completes the items of an outfit? The first is right.
+    """Fill-in-the-blank questions: which answer completes the items of an outfit? The first is
+    right.
 
     Attributes:
         items: list of lists of item ids, of each question.
@@ -76,7 +90,8 @@ class Questions:
 
 
 def read_questions(path: str | Path) -> Questions:
-    """Reads the release's questions: a JSON list of `{"question": [item …], "answers": [item …]}`, the first answer right.
+    """Reads the release's questions: a JSON list of `{"question": [item …], "answers": [item …]}`,
+    the first answer right.
 
     Raises:
         InputError: the file is missing or holds no such list.
@@ -99,7 +114,12 @@ def read_questions(path: str | Path) -> Questions:
     flat = [item for question in kept for side in question for item in side]
     names = ("signature", "label", *_COLUMNS[1:5])
     types = [pa.string(), pa.string(), *[pa.float64()] * 4]
-    table = pa.table({name: pa.array([item[name] for item in flat], kind) for name, kind in zip(names, types, strict=True)})
+    table = pa.table(
+        {
+            name: pa.array([item[name] for item in flat], kind)
+            for name, kind in zip(names, types, strict=True)
+        }
+    )
     table = _with_boxes(table)
     ids = iter(table["id"].to_pylist())
     named = [([next(ids) for _ in items], [next(ids) for _ in answers]) for items, answers in kept]
@@ -131,19 +151,31 @@ def _items(question: Any, name: str) -> list[dict[str, Any]] | None:
 
 
 def _no_pairs() -> pa.Table:
-    return pa.schema([(LINE, pa.int64()), (SCENE, pa.string()), (PRODUCT, pa.string())]).empty_table()
+    return pa.schema(
+        [(LINE, pa.int64()), (SCENE, pa.string()), (PRODUCT, pa.string())]
+    ).empty_table()
 
 
 def _checked(items: pa.Table, rejects: PairTable) -> pa.Table:
     """The items that can be cut out, with `id` and box."""
 
     def drop(items: pa.Table, bad: Any, reason: str | pa.Array) -> pa.Table:
-        rejects.rows = pa.table({LINE: items[ROW], SCENE: items["signature"], PRODUCT: pa.nulls(items.num_rows, pa.string())})
+        rejects.rows = pa.table(
+            {
+                LINE: items[ROW],
+                SCENE: items["signature"],
+                PRODUCT: pa.nulls(items.num_rows, pa.string()),
+            }
+        )
         return items.filter(pa.array(rejects.drop(bad, reason)))
 
     for name in _COLUMNS[1:5]:
         items = items.set_column(items.column_names.index(name), name, numbers(items[name])[0])
-    items = drop(items, pc.or_(pc.is_null(items["signature"]), pc.is_null(items["label"])), "no signature or no label")
+    items = drop(
+        items,
+        pc.or_(pc.is_null(items["signature"]), pc.is_null(items["label"])),
+        "no signature or no label",
+    )
     bad = np.zeros(items.num_rows, bool)
     for name in _COLUMNS[1:5]:
         bad |= mask(pc.is_null(items[name]))
@@ -158,8 +190,13 @@ def _with_boxes(items: pa.Table) -> pa.Table:
     edges = _edges(np.stack([x, y, x + w, y + h], axis=1))
     for number, name in enumerate(BOX):
         items = items.append_column(name, pa.array(edges[:, number]))
-    parts = [pc.utf8_lpad(pa.array(np.round(share * _ID).astype(np.int64)).cast(pa.string()), 4, "0") for share in (x, y, w, h)]
-    return items.append_column("id", pc.binary_join_element_wise(items["signature"].combine_chunks(), *parts, "-"))
+    parts = [
+        pc.utf8_lpad(pa.array(np.round(share * _ID).astype(np.int64)).cast(pa.string()), 4, "0")
+        for share in (x, y, w, h)
+    ]
+    return items.append_column(
+        "id", pc.binary_join_element_wise(items["signature"].combine_chunks(), *parts, "-")
+    )
 
 
 def _edges(boxes: np.ndarray) -> np.ndarray:
@@ -187,6 +224,13 @@ def _pairs(items: pa.Table) -> pa.Table:
     label = items["label"].combine_chunks().dictionary_encode().indices.to_numpy()
     different = label[anchor] != label[positive]
     anchors, positives = items.take(anchor[different]), items.take(positive[different])
-    columns = {LINE: anchors[ROW], SCENE: anchors["id"], PRODUCT: positives["id"], CATEGORY: positives["label"]}
-    columns |= {name: pa.nulls(anchors.num_rows, pa.float64()) for name in BOX} | {OUTFIT: anchors["signature"]}
+    columns = {
+        LINE: anchors[ROW],
+        SCENE: anchors["id"],
+        PRODUCT: positives["id"],
+        CATEGORY: positives["label"],
+    }
+    columns |= {name: pa.nulls(anchors.num_rows, pa.float64()) for name in BOX} | {
+        OUTFIT: anchors["signature"]
+    }
     return pa.table(columns)

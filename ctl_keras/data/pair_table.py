@@ -1,4 +1,5 @@
-"""The one table that every reader of annotations makes: a row for each annotated pair, in columns."""
+"""The one table that every reader of annotations makes: a row for each annotated pair, in
+columns."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -8,7 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-LINE, SCENE, PRODUCT, CATEGORY, SPLIT, OUTFIT = "line", "scene", "product", "category", "split", "outfit"
+LINE, SCENE, PRODUCT, CATEGORY, SPLIT, OUTFIT = (
+    "line",
+    "scene",
+    "product",
+    "category",
+    "split",
+    "outfit",
+)
 BOX = ("left", "top", "right", "bottom")
 REASON, DETAIL = "reason", "detail"
 TYPES = {
@@ -16,23 +24,27 @@ TYPES = {
     **dict.fromkeys((SCENE, PRODUCT, CATEGORY, SPLIT, OUTFIT), pa.string()),
     **dict.fromkeys(BOX, pa.float64()),
 }
-_REJECTED = pa.schema([(LINE, pa.int64()), *((name, pa.string()) for name in (SCENE, PRODUCT, REASON, DETAIL))])
+_REJECTED = pa.schema(
+    [(LINE, pa.int64()), *((name, pa.string()) for name in (SCENE, PRODUCT, REASON, DETAIL))]
+)
 
 
 class PairTable:
     """Annotated pairs on their way to training: what is kept, and what was left out and why.
 
     Args:
-        rows: the columns `line` (int64, where the row comes from, counted from 1), `scene` and `product` (ids) and, as far as
-            they are known, `category`, `left`, `top`, `right`, `bottom` (float64, the product's box in the scene as shares of
-            the image; all null: not boxed), `split` and `outfit`.
+        rows: the columns `line` (int64, where the row comes from, counted from 1), `scene` and
+            `product` (ids) and, as far as they are known, `category`, `left`, `top`, `right`,
+            `bottom` (float64, the product's box in the scene as shares of the image; all null: not
+            boxed), `split` and `outfit`.
         read: int. Number of rows of the source.
-        pictures: table of `id`, `file` and `left` … `bottom`, for ids that are cut out of the picture `file`. Defaults to
-            None: each id is a picture of its own.
+        pictures: table of `id`, `file` and `left` … `bottom`, for ids that are cut out of the
+            picture `file`. Defaults to None: each id is a picture of its own.
 
     Attributes:
         rows, read, pictures: the same.
-        annotated: table of `scene` and `product` of all pairs, also those that are left out: none is a negative.
+        annotated: table of `scene` and `product` of all pairs, also those that are left out: none
+            is a negative.
     """
 
     def __init__(self, rows: pa.Table, read: int, pictures: pa.Table | None = None):
@@ -63,21 +75,25 @@ class PairTable:
             chosen = pa.array(bad)
             columns = self.rows.select([LINE, SCENE, PRODUCT]).filter(chosen)
             many = columns.num_rows
-            reasons = pa.array([reason] * many) if isinstance(reason, str) else pc.filter(reason, chosen)
+            reasons = (
+                pa.array([reason] * many) if isinstance(reason, str) else pc.filter(reason, chosen)
+            )
             details = pa.nulls(many, pa.string()) if detail is None else pc.filter(detail, chosen)
             self.reject(columns.append_column(REASON, reasons).append_column(DETAIL, details))
             self.rows = self.rows.filter(pa.array(~bad))
         return ~bad
 
     def reject(self, rows: pa.Table | list[dict[str, Any]]) -> None:
-        """Adds rows that never came into the table: `line`, `reason` and, if known, `scene`, `product`, `detail`."""
+        """Adds rows that never came into the table: `line`, `reason` and, if known, `scene`,
+        `product`, `detail`."""
         if isinstance(rows, list):
             rows = pa.Table.from_pylist(rows, _REJECTED)
         self._rejected.append(rows.cast(_REJECTED))
 
     @property
     def rejected(self) -> pa.Table:
-        """`line`, `scene`, `product`, `reason` and `detail` of all rows that were left out, by line."""
+        """`line`, `scene`, `product`, `reason` and `detail` of all rows that were left out, by
+        line."""
         return pa.concat_tables([_REJECTED.empty_table(), *self._rejected]).sort_by(LINE)
 
 
@@ -104,7 +120,10 @@ def first_of_each(values: pa.ChunkedArray) -> np.ndarray:
 
 def reject_rows(rejected: pa.Table) -> list[dict[str, Any]]:
     """Rejects as dicts, without `detail` where there is none."""
-    return [{name: value for name, value in row.items() if name != DETAIL or value is not None} for row in rejected.to_pylist()]
+    return [
+        {name: value for name, value in row.items() if name != DETAIL or value is not None}
+        for row in rejected.to_pylist()
+    ]
 
 
 def explain(rejected: pa.Table) -> str:

@@ -1,4 +1,5 @@
-"""The one table of scene-product pairs that everything reads, and the stores that its pictures come from."""
+"""The one table of scene-product pairs that everything reads, and the stores that its pictures come
+from."""
 
 import dataclasses
 import functools
@@ -50,7 +51,9 @@ class Images:
         def load_all(rows: np.ndarray) -> np.ndarray:
             return np.array([*map(load, rows), None], object)[:-1]  # objects, even if there is none
 
-        return tf.ensure_shape(tf.numpy_function(load_all, [rows], tf.string, stateful=False), [None])
+        return tf.ensure_shape(
+            tf.numpy_function(load_all, [rows], tf.string, stateful=False), [None]
+        )
 
 
 class ImageFolder(Images):
@@ -59,11 +62,16 @@ class ImageFolder(Images):
     Args:
         ids: sequence of str.
         paths: their files, in the same order.
-        boxes: float array `[images, 4]`, what of each file is the picture: left, top, right, bottom as shares. Defaults to
-            None: all of it.
+        boxes: float array `[images, 4]`, what of each file is the picture: left, top, right, bottom
+            as shares. Defaults to None: all of it.
     """
 
-    def __init__(self, ids: Sequence[str] | np.ndarray, paths: Sequence[Path], boxes: np.ndarray | None = None):
+    def __init__(
+        self,
+        ids: Sequence[str] | np.ndarray,
+        paths: Sequence[Path],
+        boxes: np.ndarray | None = None,
+    ):
         super().__init__(ids)
         self._paths, self._boxes = list(paths), boxes
 
@@ -77,7 +85,8 @@ class ImageFolder(Images):
 class ImageRecords(Images):
     """Pictures that are `tf.train.Example`s in TFRecord shards, read at random.
 
-    The offsets are found by walking the shards' length fields, so there is no index file that could disagree.
+    The offsets are found by walking the shards' length fields, so there is no index file that could
+    disagree.
 
     Args:
         ids: sequence of str, in the order of the records.
@@ -88,7 +97,12 @@ class ImageRecords(Images):
         InputError: the shards do not hold one record for each id.
     """
 
-    def __init__(self, ids: Sequence[str] | np.ndarray, shards: Sequence[Path], are_checked_jpegs: bool = False):
+    def __init__(
+        self,
+        ids: Sequence[str] | np.ndarray,
+        shards: Sequence[Path],
+        are_checked_jpegs: bool = False,
+    ):
         super().__init__(ids)
         self.are_checked_jpegs = are_checked_jpegs
         self._shards = [str(shard) for shard in shards]
@@ -97,11 +111,16 @@ class ImageRecords(Images):
         self._places = np.concatenate([np.zeros((0, 2), np.int64), *places])
         if len(self._places) != len(self.ids):
             raise InputError(
-                f"The image records hold {len(self._places)} pictures where {len(self.ids)} are listed. Run `prepare` again."
+                f"The image records hold {len(self._places)} pictures where {len(self.ids)} are "
+                "listed. Run `prepare` again."
             )
 
     def load(self, row: int) -> bytes:
-        return tf.train.Example.FromString(self._record(row)).features.feature["image"].bytes_list.value[0]
+        return (
+            tf.train.Example.FromString(self._record(row))
+            .features.feature["image"]
+            .bytes_list.value[0]
+        )
 
     def read(self, rows: tf.Tensor) -> tf.Tensor:
         features = {"image": tf.io.FixedLenFeature([], tf.string)}
@@ -138,21 +157,23 @@ class Pairs:
         scene: int array `[pairs]`, row of the scene's picture in `images`.
         product: int array `[pairs]`, row of the product's picture in `images`.
         category: int array `[pairs]`, index into `categories`.
-        window: float32 array `[pairs, 4]`, the part of the scene that doesn't show the product: left, top, right, bottom as
-            shares of the image.
-        popularity: int array `[pairs]`, how many training pairs have the row's product; 0 before a split.
+        window: float32 array `[pairs, 4]`, the part of the scene that doesn't show the product:
+            left, top, right, bottom as shares of the image.
+        popularity: int array `[pairs]`, how many training pairs have the row's product; 0 before a
+            split.
         categories: category paths such as `"Apparel & Accessories|Shoes"`, sorted.
         images: where the pictures are read from.
         split_name: `"train"`, `"validation"`, `"test"`, or None before a split.
-        outfit: int array `[pairs]`, where scenes are items of outfits: those of one outfit stay in one split. Defaults to
-            None: those of one scene do.
-        assigned: int array `[pairs]`, the split that the data names, index into `SPLITS`. Defaults to None: none.
+        outfit: int array `[pairs]`, where scenes are items of outfits: those of one outfit stay in
+            one split. Defaults to None: those of one scene do.
+        assigned: int array `[pairs]`, the split that the data names, index into `SPLITS`. Defaults
+            to None: none.
         rejected: what the reader left out: dicts with `line`, `scene`, `product` and `reason`.
-        other_positives: int array `[others, 2]`, image rows of scenes and products that are annotated as pairs but are not
-            in the table; they are no negatives either.
-        candidates: for each category the sorted image rows of what its pairs are ranked among, each pair's own product
-            included. None, the default, takes the table's products of the category. `take` and `split` drop it: a part of a
-            table has its own candidates.
+        other_positives: int array `[others, 2]`, image rows of scenes and products that are
+            annotated as pairs but are not in the table; they are no negatives either.
+        candidates: for each category the sorted image rows of what its pairs are ranked among, each
+            pair's own product included. None, the default, takes the table's products of the
+            category. `take` and `split` drop it: a part of a table has its own candidates.
     """
 
     scene: np.ndarray
@@ -183,11 +204,17 @@ class Pairs:
         """
         columns = ["scene", "product", "category", "window", "popularity"]
         columns += [name for name in ("outfit", "assigned") if getattr(self, name) is not None]
-        return dataclasses.replace(self, rejected=(), candidates=None, **{name: getattr(self, name)[rows] for name in columns})
+        return dataclasses.replace(
+            self,
+            rejected=(),
+            candidates=None,
+            **{name: getattr(self, name)[rows] for name in columns},
+        )
 
     @property
     def group(self) -> np.ndarray:
-        """What is never torn apart, int array `[pairs]`: the outfit or else the scene of each pair."""
+        """What is never torn apart, int array `[pairs]`: the outfit or else the scene of each
+        pair."""
         return self.scene if self.outfit is None else self.outfit
 
     def split(
@@ -196,11 +223,13 @@ class Pairs:
         """Splits by scene: no scene is in two parts, so no test scene was seen in training.
 
         Args:
-            fractions: shares of the scenes for train, validation and test; they add up to 1. Defaults to (0.8, 0.1, 0.1).
-            seed: int. The same seed gives the same split, whatever the order of the rows. Defaults to 0.
-            by: `"scene"`; `"scene-product"`: no product is in two parts either, and pairs that stand in the way are left out
-                (`keep_products_apart`); `"column"`: as the data says (`assigned`), whatever the fractions and the seed.
-                Defaults to `"scene"`.
+            fractions: shares of the scenes for train, validation and test; they add up to 1.
+                Defaults to (0.8, 0.1, 0.1).
+            seed: int. The same seed gives the same split, whatever the order of the rows. Defaults
+                to 0.
+            by: `"scene"`; `"scene-product"`: no product is in two parts either, and pairs that
+                stand in the way are left out (`keep_products_apart`); `"column"`: as the data says
+                (`assigned`), whatever the fractions and the seed. Defaults to `"scene"`.
 
         Returns:
             The pairs of train, validation and test, each with `popularity` counted in train.
@@ -212,7 +241,8 @@ class Pairs:
         counts = np.bincount(self.product[split == 0], minlength=len(self.images.ids))
         counted = dataclasses.replace(self, popularity=counts[self.product])
         train, validation, test = (
-            dataclasses.replace(counted.take(split == number), split_name=name) for number, name in enumerate(SPLITS)
+            dataclasses.replace(counted.take(split == number), split_name=name)
+            for number, name in enumerate(SPLITS)
         )
         return train, validation, test
 
@@ -261,10 +291,13 @@ class Pairs:
 
     @functools.cached_property
     def category_products(self) -> tuple[np.ndarray, ...]:
-        """For each category the image rows of its products, sorted: the candidates of a ranking and the negatives."""
+        """For each category the image rows of its products, sorted: the candidates of a ranking and
+        the negatives."""
         if self.candidates is not None:
             return self.candidates
-        return tuple(np.unique(self.product[self.category == index]) for index in range(len(self.categories)))
+        return tuple(
+            np.unique(self.product[self.category == index]) for index in range(len(self.categories))
+        )
 
     def has_negative(self) -> np.ndarray:
         """For which pairs there is a product of the category that is no positive of the scene.
@@ -279,5 +312,10 @@ class Pairs:
         scene, product = np.divmod(self.positives, len(self.images.ids))
         is_candidate = category_of[product] >= 0
         width = np.int64(len(self.categories))
-        groups, counts = np.unique((scene * width + category_of[product])[is_candidate], return_counts=True)
-        return counts[np.searchsorted(groups, self.scene * width + self.category)] < available[self.category]
+        groups, counts = np.unique(
+            (scene * width + category_of[product])[is_candidate], return_counts=True
+        )
+        return (
+            counts[np.searchsorted(groups, self.scene * width + self.category)]
+            < available[self.category]
+        )

@@ -1,4 +1,5 @@
-"""Picture files as bytes that the model takes. Nothing here needs TensorFlow: clients of a server use it, too."""
+"""Picture files as bytes that the model takes. Nothing here needs TensorFlow: clients of a server
+use it, too."""
 
 import io
 from pathlib import Path
@@ -10,9 +11,11 @@ from ctl_keras.errors import InputError
 
 Picture = str | Path | bytes | np.ndarray | Image.Image
 
-MAX_PIXELS = 64_000_000  # a 100 KB PNG can hold 900 megapixels; decoding it would take a server down
+# a 100 KB PNG can hold 900 megapixels; decoding it would take a server down
+MAX_PIXELS = 64_000_000
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-_PNG_MODES = {"L", "LA", "RGB", "RGBA", "I;16"}  # what Pillow writes, and TensorFlow reads, without a loss
+# what Pillow writes, and TensorFlow reads, without a loss
+_PNG_MODES = {"L", "LA", "RGB", "RGBA", "I;16"}
 
 
 def read_image_bytes(path: str | Path) -> bytes:
@@ -35,15 +38,17 @@ def read_image_bytes(path: str | Path) -> bytes:
 def picture_bytes(picture: Picture) -> bytes:
     """Any picture as bytes that `decode_image` takes.
 
-    Files are best given as paths or bytes: the model then decodes them as it did in training. Pillow's JPEG decoder, behind
-    arrays and Pillow pictures, may differ by a grey level.
+    Files are best given as paths or bytes: the model then decodes them as it did in training.
+    Pillow's JPEG decoder, behind arrays and Pillow pictures, may differ by a grey level.
 
     Args:
-        picture: path of a file; a file's bytes; uint8 array `[height, width, 3]`, RGB, or `[height, width]`, grey; or a
-            Pillow picture. Arrays and Pillow pictures are encoded as PNG, without a loss.
+        picture: path of a file; a file's bytes; uint8 array `[height, width, 3]`, RGB, or `[height,
+            width]`, grey; or a Pillow picture. Arrays and Pillow pictures are encoded as PNG,
+            without a loss.
 
     Returns:
-        The file's bytes; WebP is converted to PNG. Bytes that are no picture are returned as they are: the model flags them.
+        The file's bytes; WebP is converted to PNG. Bytes that are no picture are returned as they
+        are: the model flags them.
 
     Raises:
         InputError: another type, another array, or a file that is missing or empty.
@@ -63,15 +68,18 @@ def picture_bytes(picture: Picture) -> bytes:
     if isinstance(picture, Image.Image):
         if picture.mode in ("F", "I") or not picture.width * picture.height:
             raise InputError(
-                f"A Pillow picture must have 8-bit pixels; convert it to RGB. Received: {picture.mode} {picture.size}"
+                "A Pillow picture must have 8-bit pixels; convert it to RGB. Received: "
+                f"{picture.mode} {picture.size}"
             )
         try:
             return _encoded(picture if picture.mode in _PNG_MODES else picture.convert("RGBA"))
         except (OSError, SyntaxError, ValueError) as error:  # opened, but not read until now
-            raise InputError(f"The Pillow picture cannot be read: {error}. Received: {picture!r}") from None
+            raise InputError(
+                f"The Pillow picture cannot be read: {error}. Received: {picture!r}"
+            ) from None
     raise InputError(
-        "A picture must be a path, a file's bytes, a uint8 array [height, width, 3] or a Pillow picture. "
-        f"Received: {type(picture).__name__}"
+        "A picture must be a path, a file's bytes, a uint8 array [height, width, 3] or a Pillow "
+        f"picture. Received: {type(picture).__name__}"
     )
 
 

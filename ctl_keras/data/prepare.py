@@ -1,4 +1,5 @@
-"""From annotations and pictures to prepared data: read, check, crop, split, write. See records.py for what is written."""
+"""From annotations and pictures to prepared data: read, check, crop, split, write. See records.py
+for what is written."""
 
 import csv
 import functools
@@ -18,7 +19,14 @@ from ctl_keras.data.candidates import candidate_lists
 from ctl_keras.data.cleaning import boxes, clean
 from ctl_keras.data.cropping import MIN_STRIP
 from ctl_keras.data.examples import example
-from ctl_keras.data.image_shards import ITEMS, ImageShard, RunShards, item_file, read_report, write_shard
+from ctl_keras.data.image_shards import (
+    ITEMS,
+    ImageShard,
+    RunShards,
+    item_file,
+    read_report,
+    write_shard,
+)
 from ctl_keras.data.outfits import Questions, read_questions
 from ctl_keras.data.pair_table import PairTable, in_words, reasons, reject_rows
 from ctl_keras.data.pairs import Images, Pairs
@@ -47,23 +55,29 @@ def prepare(
 ) -> dict[str, Any]:
     """Reads annotations, crops, checks, splits and writes records.
 
-    A killed run goes on where it stopped when it is started again; whatever the number of workers, the same input and seed
-    give the same files. Pictures are never held in memory, only the columns of the table of pairs.
+    A killed run goes on where it stopped when it is started again; whatever the number of workers,
+    the same input and seed give the same files. Pictures are never held in memory, only the columns
+    of the table of pairs.
 
     Args:
-        annotations: see `read_annotations`: Shop-The-Look JSON lines, a table (CSV, Parquet), or outfits (TSV).
+        annotations: see `read_annotations`: Shop-The-Look JSON lines, a table (CSV, Parquet), or
+            outfits (TSV).
         categories: the category file of Shop-The-Look; None for the others.
         images: folder of pictures, see `read_shop_the_look`.
         out: folder to make. It appears only when everything in it is complete.
-        fractions: shares of the scenes for train, validation and test, see `Pairs.split`. Defaults to 0.8, 0.1 and 0.1.
+        fractions: shares of the scenes for train, validation and test, see `Pairs.split`. Defaults
+            to 0.8, 0.1 and 0.1.
         seed: int. Of the split. Defaults to 0.
-        min_strip: float. Least share of the scene that is left beside the product, see `read_shop_the_look`. Defaults to 0.2.
-        split_by: `"scene"` (or the outfit), `"scene-product"`, see `Pairs.split`, or the name of a column of the annotations
-            that holds train, validation or test. Defaults to `"scene"`.
-        questions: fill-in-the-blank questions for `evaluate`, see `read_questions`. Defaults to None.
-        workers: int. Processes that read pictures. Defaults to 1: this one. A script that asks for more must start its work
-            below `if __name__ == "__main__":`, because they import it.
-        run: how the pictures' shards are written, such as `run_with_beam()`. Defaults to `workers` processes.
+        min_strip: float. Least share of the scene that is left beside the product, see
+            `read_shop_the_look`. Defaults to 0.2.
+        split_by: `"scene"` (or the outfit), `"scene-product"`, see `Pairs.split`, or the name of a
+            column of the annotations that holds train, validation or test. Defaults to `"scene"`.
+        questions: fill-in-the-blank questions for `evaluate`, see `read_questions`. Defaults to
+            None.
+        workers: int. Processes that read pictures. Defaults to 1: this one. A script that asks for
+            more must start its work below `if __name__ == "__main__":`, because they import it.
+        run: how the pictures' shards are written, such as `run_with_beam()`. Defaults to `workers`
+            processes.
 
     Returns:
         The manifest.
@@ -74,7 +88,10 @@ def prepare(
     by = split_by if split_by in (SCENE, SCENE_PRODUCT) else "column"
     run = run or functools.partial(run_in_processes, workers=workers)
     with resumed_folder(out) as folder:
-        table = clean(read_annotations(annotations, categories, split_by if by == "column" else None), min_strip)
+        table = clean(
+            read_annotations(annotations, categories, split_by if by == "column" else None),
+            min_strip,
+        )
         source = require_image_folder(images)
         asked = None if questions is None else read_questions(questions)
         shards = _plan(table, asked, source, folder)
@@ -86,21 +103,40 @@ def prepare(
         split = pairs.split_numbers(fractions, seed, by)
         parts = pairs.split(fractions, seed, by)
         for number, part in enumerate(parts):
-            _write_pairs(folder / f"pairs-{part.split_name}.tfrecord", part, boxes(table.rows)[split == number])
-        write_json(folder / "candidates.json", {part.split_name: candidate_lists(part) for part in parts})
+            _write_pairs(
+                folder / f"pairs-{part.split_name}.tfrecord",
+                part,
+                boxes(table.rows)[split == number],
+            )
+        write_json(
+            folder / "candidates.json", {part.split_name: candidate_lists(part) for part in parts}
+        )
         if asked is not None:
             write_json(folder / "questions.json", _usable_questions(asked, problems))
         rejected = table.rejected
         with open(folder / "rejected.jsonl", "w", encoding="utf-8") as file:
             for batch in rejected.to_batches(10_000):
-                file.writelines(json.dumps(row) + "\n" for row in reject_rows(pa.Table.from_batches([batch])))
+                file.writelines(
+                    json.dumps(row) + "\n" for row in reject_rows(pa.Table.from_batches([batch]))
+                )
         _write_products(folder, pairs, source)
         reports = {shard.path.name: read_report(shard) for shard in shards}
-        tables = sorted([*folder.glob("pairs-*.tfrecord"), folder / "candidates.json", *folder.glob("questions.json")])
+        tables = sorted(
+            [
+                *folder.glob("pairs-*.tfrecord"),
+                folder / "candidates.json",
+                *folder.glob("questions.json"),
+            ]
+        )
         sources = {"annotations": annotations, "categories": categories, "questions": questions}
         manifest = {
             "format": FORMAT,
-            "settings": {"fractions": list(fractions), "seed": seed, "min_strip": min_strip, "split_by": split_by},
+            "settings": {
+                "fractions": list(fractions),
+                "seed": seed,
+                "min_strip": min_strip,
+                "split_by": split_by,
+            },
             "read": table.read,
             "pairs": len(pairs),
             "rejected": rejected.num_rows,
@@ -110,7 +146,11 @@ def prepare(
             "splits": {part.split_name: _counts(part) for part in parts},
             "leakage": leakage(
                 split,
-                {"scene": pairs.scene, "product": pairs.product, "scene's file": digests[pairs.scene]}
+                {
+                    "scene": pairs.scene,
+                    "product": pairs.product,
+                    "scene's file": digests[pairs.scene],
+                }
                 | ({} if pairs.outfit is None else {"outfit": pairs.outfit}),
             ),
             "images": [str(id_) for id_ in ids],
@@ -118,12 +158,19 @@ def prepare(
             # annotated pairs that are not in the records: rows of scene and product pictures
             "other_positives": pairs.other_positives.tolist(),
             "sources": {
-                name: {"path": str(path), "sha256": sha256(path)} for name, path in sources.items() if path is not None
+                name: {"path": str(path), "sha256": sha256(path)}
+                for name, path in sources.items()
+                if path is not None
             },
             # what needs no check of its format whenever it is decoded
             "only_jpegs": all(report["only_jpegs"] for report in reports.values()),
-            "files": {name: report["file"] for name, report in reports.items()}
-            | {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in tables},
+            "files": (
+                {name: report["file"] for name, report in reports.items()}
+                | {
+                    path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
+                    for path in tables
+                }
+            ),
         }
         manifest["hash"] = json_hash(manifest["files"])
         write_json(folder / "manifest.json", manifest)
@@ -132,13 +179,21 @@ def prepare(
     return manifest
 
 
-def _plan(table: PairTable, questions: Questions | None, images: Path, folder: Path) -> list[ImageShard]:
+def _plan(
+    table: PairTable, questions: Questions | None, images: Path, folder: Path
+) -> list[ImageShard]:
     """Which picture comes into which shard; what another plan left in the folder is removed."""
     ids, pictures = picture_ids(table.rows), table.pictures
     if questions is not None:
         if pictures is None:
-            raise InputError("Fill-in-the-blank questions are about outfits: give a table of outfits (.tsv) with them.")
-        ids = picture_ids(table.rows, questions.pictures.select(["id", "id"]).rename_columns(["scene", "product"]))
+            raise InputError(
+                "Fill-in-the-blank questions are about outfits: give a table of outfits (.tsv) "
+                "with them."
+            )
+        ids = picture_ids(
+            table.rows,
+            questions.pictures.select(["id", "id"]).rename_columns(["scene", "product"]),
+        )
         pictures = pa.concat_tables([pictures, questions.pictures])
     names, cuts = cut_outs(pictures, ids)
     count = max(-(-len(ids) // image_shards.PICTURES), 1)
@@ -147,7 +202,13 @@ def _plan(table: PairTable, questions: Questions | None, images: Path, folder: P
         part = slice(number * image_shards.PICTURES, (number + 1) * image_shards.PICTURES)
         path = folder / f"images-{number:05d}-of-{count:05d}.tfrecord"
         shards.append(
-            ImageShard(path, images.resolve(), ids[part].to_pylist(), names[part], None if cuts is None else cuts[part])
+            ImageShard(
+                path,
+                images.resolve(),
+                ids[part].to_pylist(),
+                names[part],
+                None if cuts is None else cuts[part],
+            )
         )
     expected = {path for shard in shards for path in (shard.path, shard.report)}
     if cuts is not None:
@@ -160,7 +221,8 @@ def _plan(table: PairTable, questions: Questions | None, images: Path, folder: P
 
 
 def _pictures(shards: list[ImageShard]) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
-    """The ids of the pictures in the shards and their files' digests, int64, `[images]`, and why others are not there."""
+    """The ids of the pictures in the shards and their files' digests, int64, `[images]`, and why
+    others are not there."""
     ids: list[str] = []
     digests: list[int] = []
     problems: dict[str, str] = {}
@@ -176,7 +238,9 @@ def _pictures(shards: list[ImageShard]) -> tuple[np.ndarray, np.ndarray, dict[st
 
 def _usable_questions(questions: Questions, problems: dict[str, str]) -> dict[str, Any]:
     kept, rejected = [], dict(questions.rejected)
-    for items, answers, category in zip(questions.items, questions.answers, questions.categories, strict=True):
+    for items, answers, category in zip(
+        questions.items, questions.answers, questions.categories, strict=True
+    ):
         problem = next((problems[id_] for id_ in (*items, *answers) if id_ in problems), None)
         if problem is None:
             kept.append({"items": items, "answers": answers, "category": category})
@@ -201,8 +265,17 @@ def _write_pairs(path: Path, part: Pairs, box: np.ndarray) -> None:
     with tf.io.TFRecordWriter(str(path)) as writer:
         for row in range(len(part)):
             scene, product = int(part.scene[row]), int(part.product[row])
-            features = {"scene": ids[scene], "product": ids[product], "scene_image": scene, "product_image": product}
-            features |= {"category": part.categories[part.category[row]], "window": part.window[row], "box": box[row]}
+            features = {
+                "scene": ids[scene],
+                "product": ids[product],
+                "scene_image": scene,
+                "product_image": product,
+            }
+            features |= {
+                "category": part.categories[part.category[row]],
+                "window": part.window[row],
+                "box": box[row],
+            }
             features |= {} if part.outfit is None else {"outfit": int(part.outfit[row])}
             writer.write(example(**features))
 
@@ -213,9 +286,13 @@ def _write_products(folder: Path, pairs: Pairs, images: Path) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["id", "image", "category"])
         for row in rows:
-            id_, category = pairs.images.ids[pairs.product[row]], pairs.categories[pairs.category[row]]
+            id_, category = (
+                pairs.images.ids[pairs.product[row]],
+                pairs.categories[pairs.category[row]],
+            )
             path = find_picture(images.resolve(), id_)
-            writer.writerow([id_, path or item_file(Path(), id_), category])  # the records' own are relative to the table
+            # the records' own are relative to the table
+            writer.writerow([id_, path or item_file(Path(), id_), category])
 
 
 def parse_fractions(text: str) -> tuple[float, ...]:
@@ -227,18 +304,26 @@ def parse_fractions(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise InputError(f"`fractions` must be three numbers such as 0.8,0.1,0.1. Received: {text!r}") from None
+        raise InputError(
+            f"`fractions` must be three numbers such as 0.8,0.1,0.1. Received: {text!r}"
+        ) from None
 
 
 def describe(manifest: dict[str, Any]) -> str:
     """What was prepared, in a few lines for people."""
     lines = [f"{manifest['pairs']} pairs of {len(manifest['categories'])} categories"]
     if manifest["rejected"]:
-        lines.append(f"  {manifest['rejected']} left out: {in_words(manifest['rejected_because'])} (see rejected.jsonl)")
+        lines.append(
+            f"  {manifest['rejected']} left out: {in_words(manifest['rejected_because'])} (see "
+            "rejected.jsonl)"
+        )
     if manifest["lost_in_split"]:
         lines.append(f"  {manifest['lost_in_split']} left out so that no product is in two splits")
     for name, counts in manifest["splits"].items():
-        line = f"  {name}: {counts['pairs']} pairs, {counts['scenes']} scenes, {counts['products']} products"
+        line = (
+            f"  {name}: {counts['pairs']} pairs, {counts['scenes']} scenes, {counts['products']} "
+            "products"
+        )
         alone = counts["pairs_without_negative"]
         lines.append(line + (f"; without a negative in the category: {alone}" if alone else ""))
     for name, shares in manifest["leakage"].items():

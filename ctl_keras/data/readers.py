@@ -1,4 +1,5 @@
-"""Annotations and a folder of pictures to `Pairs`, in this process; `prepare` does the same for many."""
+"""Annotations and a folder of pictures to `Pairs`, in this process; `prepare` does the same for
+many."""
 
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
@@ -19,40 +20,52 @@ from ctl_keras.progress import track
 
 
 def read_shop_the_look(
-    annotations: str | Path, categories: str | Path, images: str | Path, min_strip: float = MIN_STRIP
+    annotations: str | Path,
+    categories: str | Path,
+    images: str | Path,
+    min_strip: float = MIN_STRIP,
 ) -> Pairs:
     """Reads scene-product pairs in Pinterest's Shop The Look layout (fashion or home).
 
-    Every picture is decoded once, so that none fails later. A row that can't be used is left out and listed in the result's
-    `rejected`, with its line and the reason.
+    Every picture is decoded once, so that none fails later. A row that can't be used is left out
+    and listed in the result's `rejected`, with its line and the reason.
 
     Args:
-        annotations: JSON lines `{"product": id, "scene": id, "bbox": [left, top, right, bottom]}`, the box normalised to
-            0..1. A pair without `bbox` keeps its whole scene.
+        annotations: JSON lines `{"product": id, "scene": id, "bbox": [left, top, right, bottom]}`,
+            the box normalised to 0..1. A pair without `bbox` keeps its whole scene.
         categories: a JSON object, product id -> category path (`"Apparel & Accessories|Shoes"`).
-        images: folder with `<id>.jpg` (or .jpeg, .png, .webp), flat or in two-two-two signature folders.
-        min_strip: float. A pair is left out when the largest strip of the scene beside the box has less than this share of
-            its area. Defaults to 0.2.
+        images: folder with `<id>.jpg` (or .jpeg, .png, .webp), flat or in two-two-two signature
+            folders.
+        min_strip: float. A pair is left out when the largest strip of the scene beside the box has
+            less than this share of its area. Defaults to 0.2.
 
     Returns:
         `Pairs`, in the order of the file.
 
     Raises:
-        InputError: a file is missing or unreadable, or no usable pair is left (the message counts why).
+        InputError: a file is missing or unreadable, or no usable pair is left (the message counts
+            why).
     """
     return _opened(read_annotations(annotations, categories), images, min_strip, annotations)
 
 
-def read_pairs(table: str | Path, images: str | Path, min_strip: float = MIN_STRIP, split_column: str | None = None) -> Pairs:
+def read_pairs(
+    table: str | Path,
+    images: str | Path,
+    min_strip: float = MIN_STRIP,
+    split_column: str | None = None,
+) -> Pairs:
     """Reads scene-product pairs from a table of one's own.
 
     Args:
-        table: CSV in UTF-8, or Parquet, with columns `scene`, `product` and `category` and, if boxes are known, `left`, `top`,
-            `right` and `bottom`; a row without them keeps its whole scene.
-        images: folder of pictures, see `read_shop_the_look`. An id may be a relative path with its suffix, too.
+        table: CSV in UTF-8, or Parquet, with columns `scene`, `product` and `category` and, if
+            boxes are known, `left`, `top`, `right` and `bottom`; a row without them keeps its whole
+            scene.
+        images: folder of pictures, see `read_shop_the_look`. An id may be a relative path with its
+            suffix, too.
         min_strip: float. See `read_shop_the_look`. Defaults to 0.2.
-        split_column: str. Name of a column of `train`, `validation` or `test`, for `Pairs.split(by="column")`. Defaults to
-            None: there is none.
+        split_column: str. Name of a column of `train`, `validation` or `test`, for
+            `Pairs.split(by="column")`. Defaults to None: there is none.
 
     Returns:
         `Pairs`, in the order of the table.
@@ -64,11 +77,12 @@ def read_pairs(table: str | Path, images: str | Path, min_strip: float = MIN_STR
 
 
 def read_outfits(table: str | Path, images: str | Path) -> Pairs:
-    """Reads Pinterest's outfits of 2020: each two items of an outfit that are of different categories are a pair, the anchor
-    cut out as the scene and the positive as the product.
+    """Reads Pinterest's outfits of 2020: each two items of an outfit that are of different
+    categories are a pair, the anchor cut out as the scene and the positive as the product.
 
     Args:
-        table: tab-separated rows of signature, x, y, width and height as shares, label; the first row may be a header.
+        table: tab-separated rows of signature, x, y, width and height as shares, label; the first
+            row may be a header.
         images: see `read_shop_the_look`; named by signature.
 
     Returns:
@@ -98,16 +112,23 @@ def _open_pictures(table: PairTable, folder: Path) -> tuple[ImageFolder, dict[st
         return path, try_picture(path, None if cuts is None else cuts[number])[1]
 
     with ThreadPoolExecutor() as pool:
-        places = list(track(pool.map(check, range(len(names))), "Checking pictures", total=len(names)))
+        places = list(
+            track(pool.map(check, range(len(names))), "Checking pictures", total=len(names))
+        )
     good = [number for number, (_, problem) in enumerate(places) if problem is None]
     ids = ids.to_pylist()
     paths = [path for number in good if (path := places[number][0]) is not None]
-    store = ImageFolder([ids[number] for number in good], paths, None if cuts is None else cuts[good])
-    return store, {id_: problem for id_, (_, problem) in zip(ids, places, strict=True) if problem is not None}
+    store = ImageFolder(
+        [ids[number] for number in good], paths, None if cuts is None else cuts[good]
+    )
+    return store, {
+        id_: problem for id_, (_, problem) in zip(ids, places, strict=True) if problem is not None
+    }
 
 
 def cut_outs(pictures: pa.Table | None, ids: pa.Array) -> tuple[list[str], np.ndarray | None]:
-    """For each id the name of its file, and the box `[ids, 4]` that is cut out of it, or None for the whole pictures."""
+    """For each id the name of its file, and the box `[ids, 4]` that is cut out of it, or None for
+    the whole pictures."""
     if pictures is None:
         return ids.to_pylist(), None
     chosen = pictures.take(pc.index_in(ids, pictures["id"].combine_chunks()))

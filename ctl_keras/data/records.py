@@ -3,15 +3,17 @@
 ```
 OUT/manifest.json                         counts, settings, splits, categories, hashes
 OUT/images-00000-of-00002.tfrecord        {id, image}: each picture once
-OUT/pairs-train.tfrecord                  {scene, product, category, window, box, scene_image, product_image}: a pair
-OUT/candidates.json                       split -> category path -> product ids: what its pairs are ranked among
-OUT/products.csv                          id, image, category of every kept product: a table for `ctl-keras catalog`
+OUT/pairs-train.tfrecord                  a pair: {scene, product, category, window, box,
+                                          scene_image, product_image}
+OUT/candidates.json                       what pairs are ranked among: split -> category path -> ids
+OUT/products.csv                          id, image, category of every kept product, for `catalog`
 OUT/rejected.jsonl                        {line, scene, product, reason}
 OUT/items/<id>.jpg                        with outfits: the items that are cut out, for the catalog
-OUT/questions.json                        with outfits, if given: fill-in-the-blank questions for `evaluate`
+OUT/questions.json                        with outfits, if given: questions for `evaluate`
 ```
-`window` is the part of the scene that does not show the product, `box` where it shows it (NaN: not boxed); `scene_image` and
-`product_image` count image records. Pairs of outfits have `outfit`, a number.
+`window` is the part of the scene that does not show the product, `box` where it shows it (NaN: not
+boxed); `scene_image` and `product_image` count image records. Pairs of outfits have `outfit`, a
+number.
 """
 
 import dataclasses
@@ -43,7 +45,8 @@ def read_records(folder: str | Path, split: str) -> Pairs:
         `Pairs` whose pictures and candidates are those of the records; it may be empty.
 
     Raises:
-        InputError: no such split, no prepared folder, its files are not those of its manifest, or as `read_candidates`.
+        InputError: no such split, no prepared folder, its files are not those of its manifest, or
+            as `read_candidates`.
     """
     if split not in SPLITS:
         raise InputError(f"`split` must be one of {', '.join(SPLITS)}. Received: {split!r}")
@@ -52,9 +55,14 @@ def read_records(folder: str | Path, split: str) -> Pairs:
     for name, file in manifest["files"].items():
         path = folder / name
         if not path.is_file() or path.stat().st_size != file["bytes"]:
-            raise InputError(f"{path} is missing or cut off: {file['bytes']} bytes are listed. Run `prepare` again.")
+            raise InputError(
+                f"{path} is missing or cut off: {file['bytes']} bytes are listed. Run `prepare` "
+                "again."
+            )
     images = ImageRecords(
-        manifest["images"], [folder / name for name in manifest["image_shards"]], manifest.get("only_jpegs", False)
+        manifest["images"],
+        [folder / name for name in manifest["image_shards"]],
+        manifest.get("only_jpegs", False),
     )
     categories = tuple(manifest["categories"])
     columns = read_pair_columns(folder, split)
@@ -83,7 +91,9 @@ def hash_of_pictures(folder: str | Path) -> str:
         InputError: as `read_manifest`.
     """
     manifest = read_manifest(folder)
-    return hashlib.sha256("".join(manifest["files"][name]["sha256"] for name in manifest["image_shards"]).encode()).hexdigest()
+    return hashlib.sha256(
+        "".join(manifest["files"][name]["sha256"] for name in manifest["image_shards"]).encode()
+    ).hexdigest()
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
@@ -101,7 +111,8 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
 
 
 def read_pair_columns(folder: str | Path, split: str) -> dict[str, np.ndarray]:
-    """The pairs of a split as they are stored, column by column; `outfit` is -1 where there is none."""
+    """The pairs of a split as they are stored, column by column; `outfit` is -1 where there is
+    none."""
     path = Path(folder) / f"pairs-{split}.tfrecord"
     features = {
         "category": tf.io.FixedLenFeature([], tf.string),
@@ -116,7 +127,11 @@ def read_pair_columns(folder: str | Path, split: str) -> dict[str, np.ndarray]:
         # an empty first batch gives every column its type and shape when the file holds no pair
         empty = tf.zeros([0], tf.string)
         yield {name: value.numpy() for name, value in tf.io.parse_example(empty, features).items()}
-        dataset = tf.data.TFRecordDataset(str(path)).batch(4096).map(lambda batch: tf.io.parse_example(batch, features))
+        dataset = (
+            tf.data.TFRecordDataset(str(path))
+            .batch(4096)
+            .map(lambda batch: tf.io.parse_example(batch, features))
+        )
         yield from dataset.as_numpy_iterator()
 
     parts = list(batches())

@@ -1,4 +1,5 @@
-"""Which pairs and products make up an epoch: drawn from (seed, epoch) alone, so that a resumed training sees the same."""
+"""Which pairs and products make up an epoch: drawn from (seed, epoch) alone, so that a resumed
+training sees the same."""
 
 import warnings
 
@@ -14,7 +15,8 @@ class Sampler:
     """Draws the examples of an epoch.
 
     Args:
-        pairs: the table. Pairs whose category has no negative for their scene are left out with a warning.
+        pairs: the table. Pairs whose category has no negative for their scene are left out with a
+            warning.
         seed: int. Defaults to 0.
         shuffle: bool. Whether an epoch's order is random. Defaults to True.
 
@@ -32,14 +34,15 @@ class Sampler:
         usable = pairs.has_negative() if len(pairs) else np.zeros(0, bool)
         if not usable.any():
             raise InputError(
-                f"No triplet can be made of these {len(pairs)} {pairs.split_name or ''} pairs: a negative is another product "
-                "of the same category, and no category has one. Add pairs, or merge categories."
+                f"No triplet can be made of these {len(pairs)} {pairs.split_name or ''} pairs: a "
+                "negative is another product of the same category, and no category has one. Add "
+                "pairs, or merge categories."
             )
         if not usable.all():
             names = sorted({pairs.categories[index] for index in pairs.category[~usable]})
             warnings.warn(
-                f"{(~usable).sum()} of {len(pairs)} pairs are left out: no product of their category could be a negative "
-                f"({', '.join(names)}).",
+                f"{(~usable).sum()} of {len(pairs)} pairs are left out: no product of their "
+                f"category could be a negative ({', '.join(names)}).",
                 stacklevel=3,
             )
         self._rows = np.flatnonzero(usable)
@@ -51,13 +54,16 @@ class Sampler:
         """The examples of one epoch, each usable pair once.
 
         Returns:
-            int64 `[examples, 3 + products]`: image row of the scene, image rows of the products in the order of `roles`, the
-            category, the pair's row; and int64 `[examples, 2]`: seeds for the augmentation.
+            int64 `[examples, 3 + products]`: image row of the scene, image rows of the products in
+            the order of `roles`, the category, the pair's row; and int64 `[examples, 2]`: seeds for
+            the augmentation.
         """
         random = np.random.default_rng([self._seed, number])
         rows, products = self._draw(random)
         columns = [self.pairs.scene[rows], *products, self.pairs.category[rows], rows]
-        return np.stack(columns, axis=1).astype(np.int64), random.integers(2**31, size=(len(rows), 2))
+        return np.stack(columns, axis=1).astype(np.int64), random.integers(
+            2**31, size=(len(rows), 2)
+        )
 
     def _draw(self, random: np.random.Generator) -> tuple[np.ndarray, list[np.ndarray]]:
         """Rows of the pairs, and the image rows of each role's products."""
@@ -65,7 +71,8 @@ class Sampler:
 
 
 class TripletSampler(Sampler):
-    """Each pair with a random negative: a product of the same category that is no positive of the scene."""
+    """Each pair with a random negative: a product of the same category that is no positive of the
+    scene."""
 
     roles = ("positive", "negative")
 
@@ -74,7 +81,9 @@ class TripletSampler(Sampler):
         scene, category = self.pairs.scene[rows], self.pairs.category[rows]
         return rows, [self.pairs.product[rows], self._negatives(scene, category, random)]
 
-    def _negatives(self, scene: np.ndarray, category: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    def _negatives(
+        self, scene: np.ndarray, category: np.ndarray, random: np.random.Generator
+    ) -> np.ndarray:
         products = self.pairs.category_products
         pool = np.concatenate(products)
         sizes = np.array([len(part) for part in products])
@@ -89,15 +98,17 @@ class TripletSampler(Sampler):
                 return negative
         for row in wanting:  # nearly all products of the category are positives of this scene
             candidates = products[category[row]]
-            negative[row] = random.choice(candidates[~self.pairs.is_positive(scene[row], candidates)])
+            negative[row] = random.choice(
+                candidates[~self.pairs.is_positive(scene[row], candidates)]
+            )
         return negative
 
 
 class GroupSampler(Sampler):
     """Pairs in groups of one category, so that batches of whole groups hold negatives.
 
-    Each category's pairs are cut into groups of `group`; what is left over of all categories fills mixed groups, ordered by
-    category. Only the last group of an epoch may be smaller.
+    Each category's pairs are cut into groups of `group`; what is left over of all categories fills
+    mixed groups, ordered by category. Only the last group of an epoch may be smaller.
 
     Args:
         pairs, seed, shuffle: see `Sampler`.

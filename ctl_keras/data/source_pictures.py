@@ -30,8 +30,8 @@ def find_picture(folder: Path, name: str) -> Path | None:
     """The file of a picture.
 
     Args:
-        folder: where pictures are: `<name>.jpg` (.jpeg, .png, .webp), `<name>` itself if it has such a suffix, or
-            `aa/bb/cc/aabbcc….jpg`, as Pinterest's image host lays pictures out.
+        folder: where pictures are: `<name>.jpg` (.jpeg, .png, .webp), `<name>` itself if it has
+            such a suffix, or `aa/bb/cc/aabbcc….jpg`, as Pinterest's image host lays pictures out.
         name: str. A path that leads out of the folder is no picture of it.
     """
     if "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
@@ -52,7 +52,8 @@ def read_picture(path: Path, box: np.ndarray | None = None) -> bytes:
 
     Args:
         path: its file.
-        box: float array `[4]`: left, top, right, bottom, as shares, of what is cut out of it. Defaults to None: all of it.
+        box: float array `[4]`: left, top, right, bottom, as shares, of what is cut out of it.
+            Defaults to None: all of it.
 
     Raises:
         InputError: the file is missing or empty.

@@ -15,8 +15,8 @@ def split_groups(groups: np.ndarray, fractions: Sequence[float], seed: int) -> n
     """Splits such that equal groups stay together.
 
     Args:
-        groups: int array `[pairs]`, such as the scenes, numbered in the order of their ids: then the split does not depend on
-            the order of the rows.
+        groups: int array `[pairs]`, such as the scenes, numbered in the order of their ids: then
+            the split does not depend on the order of the rows.
         fractions: shares of the groups for train, validation and test; they add up to 1.
         seed: int.
 
@@ -30,7 +30,8 @@ def split_groups(groups: np.ndarray, fractions: Sequence[float], seed: int) -> n
     shares = np.asarray(fractions, float)
     if shares.shape != (3,) or not np.all(shares >= 0) or abs(shares.sum() - 1) > 1e-6:
         raise InputError(
-            f"`fractions` must be three shares (train, validation, test) that add up to 1. Received: {tuple(fractions)}"
+            "`fractions` must be three shares (train, validation, test) that add up to 1. "
+            f"Received: {tuple(fractions)}"
         )
     unique, of_row = np.unique(groups, return_inverse=True)
     position = np.empty(len(unique), int)
@@ -40,7 +41,8 @@ def split_groups(groups: np.ndarray, fractions: Sequence[float], seed: int) -> n
 
 
 def keep_products_apart(split: np.ndarray, products: np.ndarray) -> np.ndarray:
-    """Leaves out pairs so that no product is in two splits, as few as the split of the scenes allows.
+    """Leaves out pairs so that no product is in two splits, as few as the split of the scenes
+    allows.
 
     Each product goes to the split that holds most of its pairs, of equals to the smallest split.
 
@@ -67,12 +69,16 @@ def leakage(split: np.ndarray, things: dict[str, np.ndarray]) -> dict[str, dict[
         things: name -> int array `[pairs]`, such as the scene or the product of each pair.
 
     Returns:
-        `{"validation": {name: share}, "test": {…}}`: the share of the split's pairs whose scene (product, …) is in training,
-        too. A split without pairs has 0.
+        `{"validation": {name: share}, "test": {…}}`: the share of the split's pairs whose scene
+        (product, …) is in training, too. A split without pairs has 0.
     """
     return {
         SPLITS[number]: {
-            name: float(np.isin(values[split == number], values[split == 0]).mean()) if (split == number).any() else 0.0
+            name: (
+                float(np.isin(values[split == number], values[split == 0]).mean())
+                if (split == number).any()
+                else 0.0
+            )
             for name, values in things.items()
         }
         for number in (1, 2)

@@ -1,8 +1,9 @@
 """Draws a Shop-The-Look folder: scenes of dressed figures and products that share a style.
 
-A style is a palette (a colour for each category, none like another), a pattern and a cut. What is left of a scene once the
-product's box is cut out shows the other garments: telling which product belongs to it means learning which colours, patterns
-and cuts go together, as an untrained network, which can only compare likeness, does not know.
+A style is a palette (a colour for each category, none like another), a pattern and a cut. What is
+left of a scene once the product's box is cut out shows the other garments: telling which product
+belongs to it means learning which colours, patterns and cuts go together, as an untrained network,
+which can only compare likeness, does not know.
 """
 
 import colorsys
@@ -41,14 +42,17 @@ class _Style:
     is_round: bool
 
 
-def synthesize(out: str | Path, scenes: int = 360, styles: int = 8, seed: int = 0) -> dict[str, int]:
+def synthesize(
+    out: str | Path, scenes: int = 360, styles: int = 8, seed: int = 0
+) -> dict[str, int]:
     """Draws the folder: `fashion.json`, `fashion-cat.json` and `images/` with real JPEGs.
 
     Args:
         out: folder to make.
-        scenes: int. Number of scenes, each with one garment of each of five categories. Defaults to 360.
-        styles: int. Number of styles. Two products of one style cannot be told apart by it, so the best possible accuracy is
-            about `1 - 0.5 / styles`. Defaults to 8.
+        scenes: int. Number of scenes, each with one garment of each of five categories. Defaults to
+            360.
+        styles: int. Number of styles. Two products of one style cannot be told apart by it, so the
+            best possible accuracy is about `1 - 0.5 / styles`. Defaults to 8.
         seed: int. The same seed draws the same pictures. Defaults to 0.
 
     Returns:
@@ -58,7 +62,9 @@ def synthesize(out: str | Path, scenes: int = 360, styles: int = 8, seed: int = 
         InputError: `out` exists, or a number is too small.
     """
     if scenes < 1 or styles < 2:
-        raise InputError(f"At least 1 scene and 2 styles are needed. Received: scenes={scenes}, styles={styles}")
+        raise InputError(
+            f"At least 1 scene and 2 styles are needed. Received: scenes={scenes}, styles={styles}"
+        )
     require_seed(seed)
     random = np.random.default_rng(seed)
     looks = _draw_styles(styles, random)
@@ -84,8 +90,13 @@ def synthesize(out: str | Path, scenes: int = 360, styles: int = 8, seed: int = 
                 worn.append(products[of_style, number][random.integers(PRODUCTS_PER_STYLE)])
             picture, boxes = _scene_picture([garment for _, garment in worn], random)
             picture.save(images / f"{name}.jpg", quality=90)
-            lines += [{"product": product, "scene": name, "bbox": box} for (product, _), box in zip(worn, boxes, strict=True)]
-        (folder / "fashion.json").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+            lines += [
+                {"product": product, "scene": name, "bbox": box}
+                for (product, _), box in zip(worn, boxes, strict=True)
+            ]
+        (folder / "fashion.json").write_text(
+            "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
+        )
         (folder / "fashion-cat.json").write_text(json.dumps(categories, indent=0), encoding="utf-8")
     return {"scenes": scenes, "products": len(categories), "pairs": len(lines)}
 
@@ -94,7 +105,11 @@ def _draw_styles(styles: int, random: np.random.Generator) -> list[_Style]:
     """Hues such that, within a category, the styles are evenly spread round the colour circle."""
     columns = [(random.permutation(styles) + random.random()) / styles for _ in GARMENTS]
     return [
-        _Style(tuple(float(column[style]) for column in columns), PATTERNS[style % len(PATTERNS)], bool(style // 4 % 2))
+        _Style(
+            tuple(float(column[style]) for column in columns),
+            PATTERNS[style % len(PATTERNS)],
+            bool(style // 4 % 2),
+        )
         for style in range(styles)
     ]
 
@@ -110,8 +125,12 @@ def _garment(category: int, style: _Style, random: np.random.Generator) -> Image
     hue = style.hues[category] + random.normal(0, 0.015)
     lightness, saturation = random.uniform(0.36, 0.5), random.uniform(0.6, 0.95)
     fill = Image.new("RGB", (size, size), _colour(hue, lightness, saturation))
-    # scale and contrast of a pattern differ within a style, so that bare likeness of texture says little
-    pen, second = ImageDraw.Draw(fill), _colour(hue, min(0.92, lightness + random.uniform(0.15, 0.42)), saturation)
+    # scale and contrast of a pattern differ within a style, so that bare likeness of texture says
+    # little
+    pen, second = (
+        ImageDraw.Draw(fill),
+        _colour(hue, min(0.92, lightness + random.uniform(0.15, 0.42)), saturation),
+    )
     step = int(random.integers(16, 44))
     if style.pattern in ("stripes", "checks"):
         for start in range(0, size, step):
@@ -163,13 +182,21 @@ def _product_picture(garment: Image.Image) -> Image.Image:
     return picture.resize((PRODUCT_SIZE, PRODUCT_SIZE), Image.Resampling.LANCZOS)
 
 
-def _scene_picture(garments: list[Image.Image], random: np.random.Generator) -> tuple[Image.Image, list[list[float]]]:
-    """A figure that wears the garments before a wall that has nothing to do with them, and their boxes."""
+def _scene_picture(
+    garments: list[Image.Image], random: np.random.Generator
+) -> tuple[Image.Image, list[list[float]]]:
+    """A figure that wears the garments before a wall that has nothing to do with them, and their
+    boxes."""
     width, height = SCENE_SIZE
     wall = random.uniform(60, 210, 3) + random.normal(0, 22, (height // 12, width // 12, 3))
-    picture = Image.fromarray(np.clip(wall, 0, 255).astype(np.uint8)).resize(SCENE_SIZE, Image.Resampling.BICUBIC)
+    picture = Image.fromarray(np.clip(wall, 0, 255).astype(np.uint8)).resize(
+        SCENE_SIZE, Image.Resampling.BICUBIC
+    )
     pen = ImageDraw.Draw(picture)
-    pen.rectangle((0, int(height * random.uniform(0.8, 0.92)), width, height), fill=_colour(random.random(), 0.4, 0.15))
+    pen.rectangle(
+        (0, int(height * random.uniform(0.8, 0.92)), width, height),
+        fill=_colour(random.random(), 0.4, 0.15),
+    )
     shift = random.uniform(-0.03, 0.03, 2) * (1, 0.5)
     skin = _colour(0.07, random.uniform(0.35, 0.75), 0.4)
 
@@ -183,13 +210,30 @@ def _scene_picture(garments: list[Image.Image], random: np.random.Generator) -> 
         )
 
     pen.ellipse(place(0.38, 0.08, 0.56, 0.25), fill=skin)
-    for limb in ((0.26, 0.36, 0.31, 0.58), (0.63, 0.36, 0.74, 0.46), (0.36, 0.8, 0.44, 0.9), (0.5, 0.8, 0.58, 0.9)):
+    for limb in (
+        (0.26, 0.36, 0.31, 0.58),
+        (0.63, 0.36, 0.74, 0.46),
+        (0.36, 0.8, 0.44, 0.9),
+        (0.5, 0.8, 0.58, 0.9),
+    ):
         pen.rectangle(place(*limb), fill=skin)
     boxes = []
     for garment, where in zip(garments, GARMENTS.values(), strict=True):
         left, top, right, bottom = place(*where)
-        left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
+        left, top, right, bottom = (
+            max(left, 0),
+            max(top, 0),
+            min(right, width),
+            min(bottom, height),
+        )
         fitted = garment.resize((right - left, bottom - top), Image.Resampling.LANCZOS)
         picture.paste(fitted, (left, top), fitted.getchannel("A"))
-        boxes.append([round(left / width, 6), round(top / height, 6), round(right / width, 6), round(bottom / height, 6)])
+        boxes.append(
+            [
+                round(left / width, 6),
+                round(top / height, 6),
+                round(right / width, 6),
+                round(bottom / height, 6),
+            ]
+        )
     return picture.filter(ImageFilter.GaussianBlur(random.uniform(0, 0.7))), boxes

@@ -36,12 +36,14 @@ def read_table_file(
         what: str. What it is, for messages ("The table of products").
         text: names of columns that stay text in CSV, so that an id such as 007 stays one.
         on_bad_row: is told of CSV rows with another number of columns, which are left out.
-        names: of the columns of a CSV file without a header. Defaults to None: the first row has them.
+        names: of the columns of a CSV file without a header. Defaults to None: the first row has
+            them.
         skip: int. Rows of a CSV file to skip at its beginning. Defaults to 0.
         delimiter: str. Of CSV; with a tab, quotes are plain text. Defaults to ",".
 
     Returns:
-        The file's columns and `ROW`, int64: the number of each row in the file, from 1, a CSV header included.
+        The file's columns and `ROW`, int64: the number of each row in the file, from 1, a CSV
+        header included.
 
     Raises:
         InputError: the file is missing, is no such table, or has a column twice.
@@ -50,7 +52,11 @@ def read_table_file(
 
     def leave_out(row: Any) -> str:
         bad.append(row.number)
-        on_bad_row(row.number, (row.text or "")[:80], f"the row has {row.actual_columns} columns, not {row.expected_columns}")
+        on_bad_row(
+            row.number,
+            (row.text or "")[:80],
+            f"the row has {row.actual_columns} columns, not {row.expected_columns}",
+        )
         return "skip"
 
     if path.is_dir():
@@ -73,15 +79,25 @@ def read_table_file(
                     invalid_row_handler=leave_out,
                 ),
                 pa.csv.ConvertOptions(
-                    column_types=dict.fromkeys(text, pa.string()), strings_can_be_null=True, null_values=[""]
+                    column_types=dict.fromkeys(text, pa.string()),
+                    strings_can_be_null=True,
+                    null_values=[""],
                 ),
             )
             first = skip + (names is None)
-            rows = np.setdiff1d(np.arange(first + 1, first + 1 + table.num_rows + len(bad)), bad)[: table.num_rows]
+            rows = np.setdiff1d(np.arange(first + 1, first + 1 + table.num_rows + len(bad)), bad)[
+                : table.num_rows
+            ]
         names_there = table.column_names
     except FileNotFoundError:
         raise InputError(f"{what} {path} does not exist.") from None
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError, OSError, UnicodeDecodeError) as error:
+    except (
+        pa.ArrowInvalid,
+        pa.ArrowNotImplementedError,
+        pa.ArrowKeyError,
+        OSError,
+        UnicodeDecodeError,
+    ) as error:
         raise InputError(f"{what} {path} is neither CSV in UTF-8 nor Parquet: {error}") from None
     twice = sorted({name for name in names_there if names_there.count(name) > 1})
     if twice:
@@ -110,9 +126,13 @@ def as_text(table: pa.Table, names: tuple[str, ...], what: str) -> pa.Table:
         try:
             values = table[name].cast(pa.string())
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            raise InputError(f"The column {name} of {what} must be text. It holds {table[name].type}.") from None
+            raise InputError(
+                f"The column {name} of {what} must be text. It holds {table[name].type}."
+            ) from None
         blank = pc.equal(pc.utf8_trim_whitespace(values), "")
-        table = table.set_column(table.column_names.index(name), name, pc.if_else(blank, None, values))
+        table = table.set_column(
+            table.column_names.index(name), name, pc.if_else(blank, None, values)
+        )
     return table
 
 
@@ -120,7 +140,8 @@ def numbers(values: Any) -> tuple[Any, np.ndarray]:
     """A column of numbers or of text.
 
     Returns:
-        float64 column, null where there is no number; and which values are there but are none, bool `[rows]`.
+        float64 column, null where there is no number; and which values are there but are none, bool
+        `[rows]`.
     """
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         is_number = pc.match_substring_regex(values, _NUMBER)

@@ -9,7 +9,8 @@ SIZE = 64  # pixels: colours need no detail
 BINS = (8, 12, 12)  # of lightness, a and b
 NEAR_WHITE = 240  # a pixel whose channels are all at least this bright is background
 
-_TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])  # sRGB, D65
+# sRGB, D65
+_TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 _RANGES = np.array([[0, 100], [-100, 100], [-100, 100]])
 
 
@@ -30,7 +31,9 @@ def rgb_to_lab(rgb: np.ndarray) -> np.ndarray:
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
-def colour_histograms(images: Images, rows: np.ndarray, windows: np.ndarray | None = None) -> np.ndarray:
+def colour_histograms(
+    images: Images, rows: np.ndarray, windows: np.ndarray | None = None
+) -> np.ndarray:
     """LAB histograms of pictures, without their near-white pixels.
 
     Args:
@@ -53,7 +56,9 @@ def histograms(pictures: np.ndarray) -> np.ndarray:
     code = np.ravel_multi_index(tuple(np.moveaxis(part, -1, 0)), BINS)
     coloured = pixels.min(axis=-1) < NEAR_WHITE
     total = np.prod(BINS)
-    counts = np.stack([np.bincount(code[n][coloured[n]], minlength=total) for n in range(len(pixels))])
+    counts = np.stack(
+        [np.bincount(code[n][coloured[n]], minlength=total) for n in range(len(pixels))]
+    )
     return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
 
 

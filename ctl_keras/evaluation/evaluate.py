@@ -30,25 +30,29 @@ def evaluate(
     seed: int = 0,
     calibration: Calibration | None = None,
 ) -> dict[str, Any]:
-    """Ranks each pair's product among the candidates of its category, by the model and by the baselines.
+    """Ranks each pair's product among the candidates of its category, by the model and by the
+    baselines.
 
-    Pairs of categories that the model doesn't know, and pairs without any negative, are left out and counted.
+    Pairs of categories that the model doesn't know, and pairs without any negative, are left out
+    and counted.
 
     Args:
         model: the trained model.
-        pairs: the table, as a rule the test split. Prepared data bring their candidates along (`Pairs.candidates`); else
-            they are the table's own products.
+        pairs: the table, as a rule the test split. Prepared data bring their candidates along
+            (`Pairs.candidates`); else they are the table's own products.
         batch_size: int. Defaults to 32.
         resamples: int. Bootstrap resamples of the scenes. Defaults to 1000.
         seed: int. Of the bootstrap. Defaults to 0.
-        calibration: from `fit_calibration`, to be judged on these pairs. Without it `"calibration"` is left out.
+        calibration: from `fit_calibration`, to be judged on these pairs. Without it `"calibration"`
+            is left out.
 
     Returns:
-        `{"split", "pairs", "left_out", "candidates", "model": M, "baselines": {NAME: M}, "calibration"}`: M as `summarise`
-        gives it, for a baseline with `"model_minus_baseline"`: the paired difference, as `SceneBootstrap.figures` gives it;
-        `left_out` a dict reason -> number of pairs; `candidates` the SHA-256 of the candidate lists; `calibration` as
-        `reliability` gives it. The baselines are `popularity`, `untrained_cosine`, `colour_histogram` and the model's own
-        parts, see `model_rankers`.
+        `{"split", "pairs", "left_out", "candidates", "model": M, "baselines": {NAME: M},
+        "calibration"}`: M as `summarise` gives it, for a baseline with `"model_minus_baseline"`:
+        the paired difference, as `SceneBootstrap.figures` gives it; `left_out` a dict reason ->
+        number of pairs; `candidates` the SHA-256 of the candidate lists; `calibration` as
+        `reliability` gives it. The baselines are `popularity`, `untrained_cosine`,
+        `colour_histogram` and the model's own parts, see `model_rankers`.
 
     Raises:
         InputError: no pair can be evaluated.
@@ -56,21 +60,25 @@ def evaluate(
     return _evaluated(model, pairs, batch_size, resamples, seed, calibration)[0]
 
 
-def evaluate_run(run: str | Path, data: str | Path, split: str = "test", to: str | Path | None = None) -> dict[str, Any]:
+def evaluate_run(
+    run: str | Path, data: str | Path, split: str = "test", to: str | Path | None = None
+) -> dict[str, Any]:
     """Evaluates the model of a run, with its calibration, on a split of prepared data.
 
-    The result is written into the run as `evaluation/<split>.json`, with the four figures of each pair in
-    `evaluation/<split>.csv`; and to `to`, if given.
+    The result is written into the run as `evaluation/<split>.json`, with the four figures of each
+    pair in `evaluation/<split>.csv`; and to `to`, if given.
 
     Returns:
-        As `evaluate`, with `"data_hash"` and `"model_hash"`, the hash of the prepared data and of the model's file, and with
-        `"questions"`, see `answer_questions`, if the data has some.
+        As `evaluate`, with `"data_hash"` and `"model_hash"`, the hash of the prepared data and of
+        the model's file, and with `"questions"`, see `answer_questions`, if the data has some.
 
     Raises:
         InputError: as `load_run`, `read_records` and `evaluate`.
     """
     model, _ = load_run(run)
-    calibration = from_dict(Calibration, read_json(Path(run) / "calibration.json", "The run's calibration"))
+    calibration = from_dict(
+        Calibration, read_json(Path(run) / "calibration.json", "The run's calibration")
+    )
     pairs = read_records(data, split)
     result, ranked, values = _evaluated(model, pairs, calibration=calibration)
     if answered := answer_questions(model, data, pairs.images):
@@ -95,7 +103,10 @@ def _evaluated(
     usable = known.has_negative() if len(known) else np.zeros(0, bool)
     left_out["no negative in the category"] = int((~usable).sum())
     if not usable.any():
-        raise InputError(f"None of the {len(pairs)} pairs can be evaluated: {left_out}. The model knows {model.categories}.")
+        raise InputError(
+            f"None of the {len(pairs)} pairs can be evaluated: {left_out}. The model knows "
+            f"{model.categories}."
+        )
     rankers = all_rankers(model, known, batch_size)
     ranked = known.take(usable)
     values = {name: rank_metrics(known, ranker)[usable] for name, ranker in rankers.items()}
@@ -108,7 +119,10 @@ def _evaluated(
         "candidates": candidates_hash(pairs),
         "model": figures.pop("model"),
         "baselines": {
-            name: {**figures[name], "model_minus_baseline": bootstrap.figures(values["model"] - values[name])}
+            name: {
+                **figures[name],
+                "model_minus_baseline": bootstrap.figures(values["model"] - values[name]),
+            }
             for name in figures
         },
     }
@@ -118,7 +132,8 @@ def _evaluated(
 
 
 def with_model_categories(model: CompleteTheLook, pairs: Pairs) -> tuple[Pairs, dict[str, int]]:
-    """The pairs whose category the model knows, with the model's indices, and how many were left out.
+    """The pairs whose category the model knows, with the model's indices, and how many were left
+    out.
 
     Returns:
         The table, with the candidates that it had, and `{"category unknown to the model": count}`.

@@ -1,4 +1,5 @@
-"""Fill-in-the-blank questions: which of some products completes an outfit of which items are given?"""
+"""Fill-in-the-blank questions: which of some products completes an outfit of which items are
+given?"""
 
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,15 @@ FILE = "questions.json"
 
 
 def answer_questions(
-    model: CompleteTheLook, data: str | Path, images: Images, batch_size: int = 32, resamples: int = 1000, seed: int = 0
+    model: CompleteTheLook,
+    data: str | Path,
+    images: Images,
+    batch_size: int = 32,
+    resamples: int = 1000,
+    seed: int = 0,
 ) -> dict[str, Any] | None:
-    """Answers the questions of prepared data: the answer whose mean distance from the outfit's items is the smallest.
+    """Answers the questions of prepared data: the answer whose mean distance from the outfit's
+    items is the smallest.
 
     Args:
         model: the trained model.
@@ -30,9 +37,9 @@ def answer_questions(
         seed: int. Of the bootstrap. Defaults to 0.
 
     Returns:
-        `{"questions", "left_out", "chance", "model": {"value", "low", "high", "n"}, …}`: the share of right answers, ties
-        counting as a guess among them, of the model and of its parts, see `model_rankers`; None if the data has no questions
-        of categories that the model knows.
+        `{"questions", "left_out", "chance", "model": {"value", "low", "high", "n"}, …}`: the share
+        of right answers, ties counting as a guess among them, of the model and of its parts, see
+        `model_rankers`; None if the data has no questions of categories that the model knows.
 
     Raises:
         InputError: the questions name pictures that the data does not hold.
@@ -49,7 +56,9 @@ def answer_questions(
         items = [[row_of[id_] for id_ in question["items"]] for question in known]
         answers = [[row_of[id_] for id_ in question["answers"]] for question in known]
     except KeyError as error:
-        raise InputError(f"{path} names the picture {error}, which the data does not hold. Run `prepare` again.") from None
+        raise InputError(
+            f"{path} names the picture {error}, which the data does not hold. Run `prepare` again."
+        ) from None
     category = np.array([model.categories.index(question["category"]) for question in known])
     pairs = _as_pairs(items, answers, category, model.categories, images)
     question_of = np.repeat(np.arange(len(known)), [len(rows) for rows in items])
@@ -59,13 +68,23 @@ def answer_questions(
         for name, ranker in model_rankers(model, pairs, batch_size).items()
     }
     chance = float(np.mean([1 / len(rows) for rows in answers]))
-    return {"questions": len(known), "left_out": len(asked) - len(known), "chance": chance, **figures}
+    return {
+        "questions": len(known),
+        "left_out": len(asked) - len(known),
+        "chance": chance,
+        **figures,
+    }
 
 
 def _as_pairs(
-    items: list[list[int]], answers: list[list[int]], category: np.ndarray, categories: tuple[str, ...], images: Images
+    items: list[list[int]],
+    answers: list[list[int]],
+    category: np.ndarray,
+    categories: tuple[str, ...],
+    images: Images,
 ) -> Pairs:
-    """A row for each item of a question, to be ranked among all answers of the question's category."""
+    """A row for each item of a question, to be ranked among all answers of the question's
+    category."""
     counts = [len(rows) for rows in items]
     scene = np.concatenate([np.array(rows, int) for rows in items])
     flat = np.concatenate([np.array(rows, int) for rows in answers])
@@ -83,11 +102,14 @@ def _as_pairs(
 
 
 def _right(question_of: np.ndarray, answers: list[list[int]], ranker: Ranker) -> np.ndarray:
-    """1 for a right answer, less for one that is as near as others, 0 for a wrong one; float64 `[questions]`."""
+    """1 for a right answer, less for one that is as near as others, 0 for a wrong one; float64
+    `[questions]`."""
     starts = np.searchsorted(question_of, np.arange(len(answers) + 1))
     right = np.zeros(len(answers))
     for number, rows in enumerate(answers):
         candidates, places = np.unique(rows, return_inverse=True)
-        distances = ranker(np.arange(starts[number], starts[number + 1]), candidates).mean(axis=0)[places]
+        distances = ranker(np.arange(starts[number], starts[number + 1]), candidates).mean(axis=0)[
+            places
+        ]
         right[number] = (distances[0] <= distances.min()) / np.sum(distances == distances.min())
     return right

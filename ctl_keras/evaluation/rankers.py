@@ -31,62 +31,91 @@ def all_rankers(model: CompleteTheLook, pairs: Pairs, batch_size: int) -> dict[s
 
 
 def model_rankers(model: CompleteTheLook, pairs: Pairs, batch_size: int) -> dict[str, Ranker]:
-    """Rank by the model's distance and by its parts; each scene and each product goes through its tower once for all.
+    """Rank by the model's distance and by its parts; each scene and each product goes through its
+    tower once for all.
 
     `pairs.category` must index the model's categories.
 
     Returns:
-        `model`, and what says something beside it: for a hybrid model `global_only` (the Siamese net) and `local_only`; for
-        a model with a local part and an attention, `uniform_attention` (its distance with equal weights of all regions).
+        `model`, and what says something beside it: for a hybrid model `global_only` (the Siamese
+        net) and `local_only`; for a model with a local part and an attention, `uniform_attention`
+        (its distance with equal weights of all regions).
     """
     config = model.config
     names = ["model"]
     names += ["global_only", "local_only"] if config.distance == "hybrid" else []
-    names += ["uniform_attention"] if config.distance != "global" and config.attention != "uniform" else []
+    names += (
+        ["uniform_attention"]
+        if config.distance != "global" and config.attention != "uniform"
+        else []
+    )
     products = _candidate_rows(pairs)
     embeddings = model.product_tower.predict(
         image_batches(pairs.images, products, None, batch_size, model.image_size), verbose=0
     )
     scenes = image_batches(pairs.images, pairs.scene, pairs.window, batch_size, model.image_size)
-    categories = tf.data.Dataset.from_tensor_slices(pairs.category.astype(np.int32)).batch(batch_size)
+    categories = tf.data.Dataset.from_tensor_slices(pairs.category.astype(np.int32)).batch(
+        batch_size
+    )
     tower = _query_tower(model, names) if config.has_inner_product else model.scene_tower
     embedded = tower.predict(
-        tf.data.Dataset.zip((scenes, categories)).map(lambda scene, category: ({"scene": scene, "category": category},)),
+        tf.data.Dataset.zip((scenes, categories)).map(
+            lambda scene, category: ({"scene": scene, "category": category},)
+        ),
         verbose=0,
     )
-    rankers = _inner_product_ranker if config.has_inner_product else lambda *given: _region_ranker(model, *given)
+    rankers = (
+        _inner_product_ranker
+        if config.has_inner_product
+        else lambda *given: _region_ranker(model, *given)
+    )
     row_of = _row_lookup(pairs, products)
     return {name: rankers(name, embedded, embeddings, row_of) for name in names}
 
 
 def _query_tower(model: CompleteTheLook, names: list[str]) -> keras.Model:
-    """The scene tower with one vector a ranker, because the regions of a large split would fill the memory."""
+    """The scene tower with one vector a ranker, because the regions of a large split would fill the
+    memory."""
     tower = model.scene_tower
     scene, regions = tower.output["global_embedding"], tower.output["region_embeddings"]
-    attention = keras.layers.Reshape((regions.shape[1],), dtype="float32")(tower.output["attention"])
+    attention = keras.layers.Reshape((regions.shape[1],), dtype="float32")(
+        tower.output["attention"]
+    )
     made = {
         "model": lambda: tower.output["query"],
         "global_only": lambda: SceneQuery("global")(scene, regions, attention),
         "local_only": lambda: SceneQuery("local")(scene, regions, attention),
-        "uniform_attention": lambda: SceneQuery(model.config.distance)(scene, regions, UniformAttention()(regions)),
+        "uniform_attention": lambda: SceneQuery(model.config.distance)(
+            scene, regions, UniformAttention()(regions)
+        ),
     }
     return keras.Model(tower.inputs, {name: made[name]() for name in names})
 
 
-def _inner_product_ranker(name: str, queries: dict[str, np.ndarray], embeddings: np.ndarray, row_of: np.ndarray) -> Ranker:
+def _inner_product_ranker(
+    name: str, queries: dict[str, np.ndarray], embeddings: np.ndarray, row_of: np.ndarray
+) -> Ranker:
     return lambda rows, candidates: 2 - queries[name][rows] @ embeddings[row_of[candidates]].T
 
 
 def _region_ranker(
-    model: CompleteTheLook, name: str, embedded: dict[str, np.ndarray], embeddings: np.ndarray, row_of: np.ndarray
+    model: CompleteTheLook,
+    name: str,
+    embedded: dict[str, np.ndarray],
+    embeddings: np.ndarray,
+    row_of: np.ndarray,
 ) -> Ranker:
     def distances(scene: dict[str, Any], products: tf.Tensor) -> dict[str, Any]:
         if name != "uniform_attention":
             return model.score(scene, products)
         regions = scene["region_embeddings"]
-        return model.distance(scene["global_embedding"], regions, UniformAttention()(regions), products)
+        return model.distance(
+            scene["global_embedding"], regions, UniformAttention()(regions), products
+        )
 
-    key = {"global_only": "global_distance", "local_only": "local_distance"}.get(name, "hybrid_distance")
+    key = {"global_only": "global_distance", "local_only": "local_distance"}.get(
+        name, "hybrid_distance"
+    )
 
     def rank(rows: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         chosen = tf.constant(embeddings[row_of[candidates]])[None]
@@ -109,17 +138,27 @@ def popularity_ranker(pairs: Pairs) -> Ranker:
 
 
 def untrained_ranker(model: CompleteTheLook, pairs: Pairs, batch_size: int) -> Ranker:
-    """Ranks by the cosine between the global features of scene and product, of the backbone before any training here."""
+    """Ranks by the cosine between the global features of scene and product, of the backbone before
+    any training here."""
     config = model.config
     backbone = model.backbone
     if config.train_backbone:
-        keras.utils.set_random_seed(0)  # without pretrained weights: the same figures in each evaluation
-        backbone = Backbone(config.backbone, model.image_size, config.global_tap, config.local_tap, weights=config.weights)
+        # without pretrained weights: the same figures in each evaluation
+        keras.utils.set_random_seed(0)
+        backbone = Backbone(
+            config.backbone,
+            model.image_size,
+            config.global_tap,
+            config.local_tap,
+            weights=config.weights,
+        )
     image = keras.Input((model.image_size, model.image_size, 3))
     features = keras.Model(image, backbone(image)[0])
 
     def embed(rows: np.ndarray, windows: np.ndarray | None) -> np.ndarray:
-        values = features.predict(image_batches(pairs.images, rows, windows, batch_size, model.image_size), verbose=0)
+        values = features.predict(
+            image_batches(pairs.images, rows, windows, batch_size, model.image_size), verbose=0
+        )
         return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
 
     rows = _candidate_rows(pairs)
@@ -129,7 +168,8 @@ def untrained_ranker(model: CompleteTheLook, pairs: Pairs, batch_size: int) -> R
 
 
 def colour_ranker(pairs: Pairs) -> Ranker:
-    """Ranks by the distance between the colours of the scene's window and those of the product; see `colour_histograms`."""
+    """Ranks by the distance between the colours of the scene's window and those of the product; see
+    `colour_histograms`."""
     rows = _candidate_rows(pairs)
     row_of = _row_lookup(pairs, rows)
     products = colour_histograms(pairs.images, rows)

@@ -1,4 +1,5 @@
-"""Whether the calibrated probabilities are right: reliability curve and expected calibration error."""
+"""Whether the calibrated probabilities are right: reliability curve and expected calibration
+error."""
 
 from typing import Any
 
@@ -12,11 +13,12 @@ BINS = 10
 
 
 def reliability(pairs: Pairs, ranker: Ranker, calibration: Calibration) -> dict[str, Any]:
-    """Compares probabilities with how often they are right, for positives against negatives, half and half.
+    """Compares probabilities with how often they are right, for positives against negatives, half
+    and half.
 
-    Each pair counts 1 for its product, and 1 in all for its negatives, which share it equally. All of them, and not one
-    drawn at random, because that is the same expectation with less noise; and half of the weight is positive, as in the
-    fit.
+    Each pair counts 1 for its product, and 1 in all for its negatives, which share it equally. All
+    of them, and not one drawn at random, because that is the same expectation with less noise; and
+    half of the weight is positive, as in the fit.
 
     Args:
         pairs: the table; pairs without a negative are left out.
@@ -24,9 +26,10 @@ def reliability(pairs: Pairs, ranker: Ranker, calibration: Calibration) -> dict[
         calibration: the map that is judged.
 
     Returns:
-        `{"expected_calibration_error", "bins": [{"low", "high", "probability", "positives", "count"}, ...]}`: ten equal bins
-        of probability, each with its mean probability, its share of positives (both None if it is empty) and its weight;
-        the weights add up to twice the number of pairs. The error is the mean of `|probability - positives|` by weight.
+        `{"expected_calibration_error", "bins": [{"low", "high", "probability", "positives",
+        "count"}, ...]}`: ten equal bins of probability, each with its mean probability, its share
+        of positives (both None if it is empty) and its weight; the weights add up to twice the
+        number of pairs. The error is the mean of `|probability - positives|` by weight.
     """
     weight, probability, positive = np.zeros((3, BINS))
 
@@ -38,7 +41,11 @@ def reliability(pairs: Pairs, ranker: Ranker, calibration: Calibration) -> dict[
 
     for _, distances, own, negative in ranked_blocks(pairs, ranker):
         add(calibration.probability(own), np.ones_like(own), True)
-        add(calibration.probability(distances), negative / negative.sum(axis=1, keepdims=True), False)
+        add(
+            calibration.probability(distances),
+            negative / negative.sum(axis=1, keepdims=True),
+            False,
+        )
     filled = weight > 0
     means = np.divide(probability, weight, where=filled, out=np.zeros(BINS))
     shares = np.divide(positive, weight, where=filled, out=np.zeros(BINS))
@@ -52,4 +59,7 @@ def reliability(pairs: Pairs, ranker: Ranker, calibration: Calibration) -> dict[
         }
         for index in range(BINS)
     ]
-    return {"expected_calibration_error": float((weight * np.abs(means - shares)).sum() / weight.sum()), "bins": bins}
+    return {
+        "expected_calibration_error": float((weight * np.abs(means - shares)).sum() / weight.sum()),
+        "bins": bins,
+    }

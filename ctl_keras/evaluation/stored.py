@@ -2,7 +2,7 @@
 
 ```
 RUN/evaluation/<split>.json    the result of `evaluate_run`, with the hash of the file below
-RUN/evaluation/<split>.csv     scene, product, category, binary_accuracy, hit@1, hit@10, mrr: one row a ranked pair
+RUN/evaluation/<split>.csv     scene, product, category, and `METRICS`: one row a ranked pair
 ```
 """
 
@@ -36,7 +36,9 @@ class StoredEvaluation:
     values: np.ndarray
 
 
-def write_evaluation(run: str | Path, result: dict[str, Any], ranked: Pairs, values: np.ndarray) -> None:
+def write_evaluation(
+    run: str | Path, result: dict[str, Any], ranked: Pairs, values: np.ndarray
+) -> None:
     """Writes both files, each atomically, the table first; `result["split"]` names them."""
     table = _table(run, result["split"])
     table.parent.mkdir(exist_ok=True)
@@ -46,15 +48,22 @@ def write_evaluation(run: str | Path, result: dict[str, Any], ranked: Pairs, val
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["scene", "product", "category", *METRICS])
             for scene, product, category, figures in zip(
-                ids[ranked.scene], ids[ranked.product], ranked.category, values.tolist(), strict=True
+                ids[ranked.scene],
+                ids[ranked.product],
+                ranked.category,
+                values.tolist(),
+                strict=True,
             ):
                 writer.writerow([scene, product, ranked.categories[category], *figures])
         table_hash = sha256(temporary)
     write_json(table.with_suffix(".json"), {**result, "table_hash": table_hash})
 
 
-def read_evaluation(run: str | Path, split: str, data_hash: str, candidates: str) -> StoredEvaluation | None:
-    """The stored evaluation of a run, or None if there is none of this data, these candidates and the run's present model.
+def read_evaluation(
+    run: str | Path, split: str, data_hash: str, candidates: str
+) -> StoredEvaluation | None:
+    """The stored evaluation of a run, or None if there is none of this data, these candidates and
+    the run's present model.
 
     Args:
         run: run folder.
@@ -69,13 +78,20 @@ def read_evaluation(run: str | Path, split: str, data_hash: str, candidates: str
         return None
     if not isinstance(result, dict) or not table.is_file():
         return None
-    expected = {"data_hash": data_hash, "candidates": candidates, "model_hash": model_hash(run), "table_hash": sha256(table)}
+    expected = {
+        "data_hash": data_hash,
+        "candidates": candidates,
+        "model_hash": model_hash(run),
+        "table_hash": sha256(table),
+    }
     if any(result.get(name) != value for name, value in expected.items()):
         return None
     with open(table, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     values = np.array([[float(row[name]) for name in METRICS] for row in rows])
-    return StoredEvaluation(str(run), result, [(row["scene"], row["product"], row["category"]) for row in rows], values)
+    return StoredEvaluation(
+        str(run), result, [(row["scene"], row["product"], row["category"]) for row in rows], values
+    )
 
 
 def model_hash(run: str | Path) -> str:

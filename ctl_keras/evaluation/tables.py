@@ -10,31 +10,46 @@ _WIDE = 0.2  # of an interval: some 20 scenes; models of the results page differ
 
 
 def format_table(result: dict[str, Any]) -> str:
-    """The result of `evaluate`: each ranker, the paired differences to the model, the categories, the calibration."""
+    """The result of `evaluate`: each ranker, the paired differences to the model, the categories,
+    the calibration."""
     rankers = {"model": result["model"], **result["baselines"]}
     lines = [f"{result['split']}: {result['pairs']} pairs"]
-    lines += [f"left out: {count} pairs, {reason}" for reason, count in result["left_out"].items() if count]
+    lines += [
+        f"left out: {count} pairs, {reason}"
+        for reason, count in result["left_out"].items()
+        if count
+    ]
     lines += [caution] if (caution := too_few(result)) else []
     lines += _rows("", rankers, ".3f")
-    differences = {name: figures["model_minus_baseline"] for name, figures in result["baselines"].items()}
+    differences = {
+        name: figures["model_minus_baseline"] for name, figures in result["baselines"].items()
+    }
     lines += ["", *_rows("model minus", differences, "+.3f")]
     lines += ["", *_categories(result["model"]["by_category"])]
     if "calibration" in result:
-        lines += ["", f"expected calibration error: {result['calibration']['expected_calibration_error']:.3f}"]
+        lines += [
+            "",
+            (
+                "expected calibration error: "
+                f"{result['calibration']['expected_calibration_error']:.3f}"
+            ),
+        ]
     if "questions" in result:
         lines += ["", *_questions(result["questions"])]
     return "\n".join(lines)
 
 
 def too_few(result: dict[str, Any]) -> str:
-    """A sentence for a result of `evaluate` whose interval is too wide to tell one ranker from another; else nothing."""
+    """A sentence for a result of `evaluate` whose interval is too wide to tell one ranker from
+    another; else nothing."""
     accuracy = result["model"][METRICS[0]]
     width = accuracy["high"] - accuracy["low"]
     if width <= _WIDE:
         return ""
     return (
-        f"These are few: {accuracy['n']} pairs leave the accuracy open within {width:.2f}, so this shows little. Evaluate on "
-        "more scenes: prepare more, or with a larger share for the split (`--fractions`)."
+        f"These are few: {accuracy['n']} pairs leave the accuracy open within {width:.2f}, so this "
+        "shows little. Evaluate on more scenes: prepare more, or with a larger share for the "
+        "split (`--fractions`)."
     )
 
 
@@ -50,7 +65,9 @@ def _rows(title: str, figures: dict[str, dict], number: str) -> Iterator[str]:
     width = 2 + max(len(name) for name in (title, *figures))
     yield f"{title:{width}}" + "".join(f"{name:>{_WIDTH}}" for name in METRICS)
     for name, row in figures.items():
-        yield f"{name:{width}}" + "".join(f"{_cell(row[metric], number):>{_WIDTH}}" for metric in METRICS)
+        yield f"{name:{width}}" + "".join(
+            f"{_cell(row[metric], number):>{_WIDTH}}" for metric in METRICS
+        )
 
 
 def _categories(by_category: dict[str, dict]) -> Iterator[str]:
@@ -62,8 +79,13 @@ def _categories(by_category: dict[str, dict]) -> Iterator[str]:
 
 
 def _questions(result: dict[str, Any]) -> Iterator[str]:
-    left_out = f", {result['left_out']} of unknown categories left out" if result["left_out"] else ""
-    yield f"{result['questions']} fill-in-the-blank questions, chance {result['chance']:.3f}{left_out}"
+    left_out = (
+        f", {result['left_out']} of unknown categories left out" if result["left_out"] else ""
+    )
+    yield (
+        f"{result['questions']} fill-in-the-blank questions, chance "
+        f"{result['chance']:.3f}{left_out}"
+    )
     for name, figure in result.items():
         if isinstance(figure, dict):
             yield f"{name:20}{_cell(figure, '.3f'):>{_WIDTH}}"

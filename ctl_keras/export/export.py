@@ -2,9 +2,9 @@
 
 ```
 saved_models/NAME/<version>/
-    saved_model.pb  variables/  fingerprint.pb                        stock ops only
-    assets.extra/tf_serving_warmup_requests                           replayed before they were written
-    manifest.json                                                     settings, categories, signatures, data, metrics, hashes
+    saved_model.pb  variables/  fingerprint.pb  stock ops only
+    assets.extra/tf_serving_warmup_requests     replayed before they were written
+    manifest.json                               settings, categories, signatures, hashes
     MODEL_CARD.md
 ```
 """
@@ -24,7 +24,15 @@ from ctl_keras.export.model_card import model_card
 from ctl_keras.export.provenance import run_data, run_metrics
 from ctl_keras.export.servable import Servable
 from ctl_keras.export.warmup import replay, warmup_requests, write_warmup
-from ctl_keras.files import json_hash, new_folder, read_json, require_new, sha256, versions, write_json
+from ctl_keras.files import (
+    json_hash,
+    new_folder,
+    read_json,
+    require_new,
+    sha256,
+    versions,
+    write_json,
+)
 from ctl_keras.models.complete_the_look import CompleteTheLook
 from ctl_keras.training.calibration import UNCALIBRATED, Calibration
 from ctl_keras.training.run import load_run
@@ -41,28 +49,33 @@ def export(
 ) -> Path:
     """Writes a SavedModel that scores and embeds picture files.
 
-    The version appears under its number only when it is complete, has answered its own warm-up requests, and has given the
-    trained model's distances of a few golden pairs, which the manifest keeps.
+    The version appears under its number only when it is complete, has answered its own warm-up
+    requests, and has given the trained model's distances of a few golden pairs, which the manifest
+    keeps.
 
     Args:
         model: the trained model.
         to: `saved_models/NAME`, the folder that TensorFlow Serving is given as base path.
         version: int. Defaults to the next free one.
-        calibration: from `fit_calibration`. Without it `compatibility` is `sigmoid(2 - hybrid_distance)`, and the manifest
-            says so.
+        calibration: from `fit_calibration`. Without it `compatibility` is `sigmoid(2 -
+            hybrid_distance)`, and the manifest says so.
         metrics: dict, copied into the manifest.
-        optimize: bool. Folds BatchNorms into the convolutions, see `FoldedTrunk`. Defaults to False.
-        precision: `"float32"`, or `"bfloat16"` for the layers of the network and of the projections; inputs, norms, softmax,
-            distances and outputs stay float32. Faster where the processor has bfloat16, slower where it has not. Defaults to
-            `"float32"`.
+        optimize: bool. Folds BatchNorms into the convolutions, see `FoldedTrunk`. Defaults to
+            False.
+        precision: `"float32"`, or `"bfloat16"` for the layers of the network and of the
+            projections; inputs, norms, softmax, distances and outputs stay float32. Faster where
+            the processor has bfloat16, slower where it has not. Defaults to `"float32"`.
 
     Returns:
         The version's folder.
 
     Raises:
-        InputError: the version exists or is not positive, there is no such precision, or the network cannot be folded.
-        RuntimeError: the export fails its own warm-up, or the golden answers do not come back from it.
-        OSError, tf.errors.OpError: the disk is full, or the folder cannot be written; nothing stays behind.
+        InputError: the version exists or is not positive, there is no such precision, or the
+            network cannot be folded.
+        RuntimeError: the export fails its own warm-up, or the golden answers do not come back from
+            it.
+        OSError, tf.errors.OpError: the disk is full, or the folder cannot be written; nothing stays
+            behind.
     """
     return _export(model, to, version, calibration, {"metrics": metrics or {}}, optimize, precision)
 
@@ -109,14 +122,18 @@ def version_folder(to: str | Path, version: int | None) -> Path:
     return to / str(version)
 
 
-def write_version(target: Path, module: tf.Module, signatures: dict[str, Any], manifest: dict[str, Any]) -> Path:
-    """Writes a version that has answered its own warm-up requests, and given the golden answers of its manifest.
+def write_version(
+    target: Path, module: tf.Module, signatures: dict[str, Any], manifest: dict[str, Any]
+) -> Path:
+    """Writes a version that has answered its own warm-up requests, and given the golden answers of
+    its manifest.
 
     Args:
         target: `saved_models/NAME/<version>`.
         module: holds what the signatures need.
         signatures: name -> concrete function.
-        manifest: dict, with `golden`, `precision`, `categories` and `settings`; the rest is filled in here.
+        manifest: dict, with `golden`, `precision`, `categories` and `settings`; the rest is filled
+            in here.
 
     Returns:
         `target`.
@@ -127,31 +144,45 @@ def write_version(target: Path, module: tf.Module, signatures: dict[str, Any], m
     golden = [GoldenPair.from_json(pair) for pair in manifest["golden"]]
     with new_folder(target) as folder:
         tf.saved_model.save(module, str(folder), signatures=signatures)
-        requests = warmup_requests(tuple(manifest["categories"]), manifest["settings"]["dim"], list(signatures))
+        requests = warmup_requests(
+            tuple(manifest["categories"]), manifest["settings"]["dim"], list(signatures)
+        )
         loaded = tf.saved_model.load(str(folder))
         replay(loaded.signatures, requests)
         difference = largest_difference(loaded.signatures["serving_default"], golden)
         if not difference <= TOLERANCE[manifest["precision"]]:
             raise RuntimeError(
-                f"The export answers otherwise than the trained model: the distances of the golden pairs differ by up to "
-                f"{difference:.2g}; at most {TOLERANCE[manifest['precision']]:g} is allowed. Nothing is published."
+                "The export answers otherwise than the trained model: the distances of the golden "
+                f"pairs differ by up to {difference:.2g}; at most "
+                f"{TOLERANCE[manifest['precision']]:g} is allowed. Nothing is published."
             )
         write_warmup(folder, requests)
         manifest = {
             **manifest,
             "signatures": {name: _described(function) for name, function in signatures.items()},
             "difference_from_plain": difference,
-            "files": {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()},
+            "files": {
+                str(path.relative_to(folder)): sha256(path)
+                for path in sorted(folder.rglob("*"))
+                if path.is_file()
+            },
         }
-        (folder / "MODEL_CARD.md").write_text(model_card(manifest, target.parent.name, int(target.name)), encoding="utf-8")
+        (folder / "MODEL_CARD.md").write_text(
+            model_card(manifest, target.parent.name, int(target.name)), encoding="utf-8"
+        )
         write_json(folder / "manifest.json", manifest)
     return target
 
 
 def export_run(
-    run: str | Path, to: str | Path, version: int | None = None, optimize: bool = False, precision: str = "float32"
+    run: str | Path,
+    to: str | Path,
+    version: int | None = None,
+    optimize: bool = False,
+    precision: str = "float32",
 ) -> Path:
-    """Exports the model of a finished run with its calibration, its data and its figures; see `export`.
+    """Exports the model of a finished run with its calibration, its data and its figures; see
+    `export`.
 
     Raises:
         InputError: the run has not ended, or as `export`.
@@ -163,8 +194,8 @@ def export_run(
 
 
 def model_hash(model: CompleteTheLook) -> str:
-    """The SHA-256, in hex, of what decides a model's embeddings: settings, picture size and weights. All exports of a trained
-    model share it, whatever their precision."""
+    """The SHA-256, in hex, of what decides a model's embeddings: settings, picture size and
+    weights. All exports of a trained model share it, whatever their precision."""
     digest = hashlib.sha256(json_hash([to_dict(model.config), model.image_size]).encode())
     for weight in model.get_weights():
         digest.update(np.ascontiguousarray(weight).data)
@@ -180,9 +211,14 @@ def _manifest(model: CompleteTheLook, calibration: Calibration | None) -> dict[s
         "categories": list(model.categories),
         "model_hash": model_hash(model),
         "query_is_exact": exact,
-        "score_embeddings": "present"
-        if exact
-        else "left out: plain norms and product attention have no inner-product form; `query` ranks approximately",
+        "score_embeddings": (
+            "present"
+            if exact
+            else (
+                "left out: plain norms and product attention have no inner-product form; `query` "
+                "ranks approximately"
+            )
+        ),
         "calibration": to_dict(calibration) if calibration else None,
         "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
     }
@@ -190,7 +226,10 @@ def _manifest(model: CompleteTheLook, calibration: Calibration | None) -> dict[s
 
 def _described(signature: Any) -> dict[str, Any]:
     def named(specs: dict[str, Any]) -> dict[str, Any]:
-        return {name: {"shape": list(spec.shape), "dtype": spec.dtype.name} for name, spec in sorted(specs.items())}
+        return {
+            name: {"shape": list(spec.shape), "dtype": spec.dtype.name}
+            for name, spec in sorted(specs.items())
+        }
 
     positional, inputs = signature.structured_input_signature
     return {

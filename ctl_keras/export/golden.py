@@ -1,5 +1,5 @@
-"""Golden answers: a few drawn pictures and the trained model's distances, kept in the manifest. An export is published only if
-they come back from it, and whoever serves it can ask for them again."""
+"""Golden answers: a few drawn pictures and the trained model's distances, kept in the manifest. An
+export is published only if they come back from it, and whoever serves it can ask for them again."""
 
 import base64
 from typing import Any, NamedTuple
@@ -25,13 +25,18 @@ class GoldenPair(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """The pair with its pictures in base64, as a REST request has them."""
-        pictures = {name: base64.b64encode(getattr(self, name)).decode() for name in ("scene_bytes", "product_bytes")}
+        pictures = {
+            name: base64.b64encode(getattr(self, name)).decode()
+            for name in ("scene_bytes", "product_bytes")
+        }
         return {**pictures, "category": self.category, "hybrid_distance": self.hybrid_distance}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "GoldenPair":
         """What `to_json` returned."""
-        pictures = {name: base64.b64decode(value[name]) for name in ("scene_bytes", "product_bytes")}
+        pictures = {
+            name: base64.b64decode(value[name]) for name in ("scene_bytes", "product_bytes")
+        }
         return cls(**{**value, **pictures})
 
 
@@ -48,19 +53,31 @@ def golden_pairs(model: CompleteTheLook) -> list[GoldenPair]:
     category = np.arange(COUNT, dtype=np.int32) % len(model.categories)
 
     def decoded(files: list[bytes]) -> tf.Tensor:
-        return tf.stack([resize_image(decode_image(tf.constant(file)), model.image_size) for file in files])
+        return tf.stack(
+            [resize_image(decode_image(tf.constant(file)), model.image_size) for file in files]
+        )
 
     with model.backbone.running(None):
-        scene = model.scene_tower({"scene": decoded(scenes), "category": tf.constant(category)}, training=False)
+        scene = model.scene_tower(
+            {"scene": decoded(scenes), "category": tf.constant(category)}, training=False
+        )
         embedding = model.product_tower(decoded(products), training=False)
-    distances = np.asarray(model.score(scene, embedding[:, None])["hybrid_distance"], np.float64)[:, 0]
+    distances = np.asarray(model.score(scene, embedding[:, None])["hybrid_distance"], np.float64)[
+        :, 0
+    ]
     names = [model.categories[index] for index in category]
-    return [GoldenPair(*row) for row in zip(scenes, products, names, distances.tolist(), strict=True)]
+    return [
+        GoldenPair(*row) for row in zip(scenes, products, names, distances.tolist(), strict=True)
+    ]
 
 
 def largest_difference(signature: Any, pairs: list[GoldenPair]) -> float:
-    """How far the answers of an export's `serving_default` are from the golden ones; NaN if one is no number."""
-    inputs = {name: tf.constant([getattr(pair, name) for pair in pairs]) for name in GoldenPair._fields[:3]}
+    """How far the answers of an export's `serving_default` are from the golden ones; NaN if one is
+    no number."""
+    inputs = {
+        name: tf.constant([getattr(pair, name) for pair in pairs])
+        for name in GoldenPair._fields[:3]
+    }
     answers = signature(**inputs)["hybrid_distance"].numpy()
     return float(np.abs(answers - [pair.hybrid_distance for pair in pairs]).max())
 
@@ -72,6 +89,12 @@ def _pictures(seed: int) -> list[bytes]:
     files = []
     for _ in range(COUNT):
         frequency, phase = random.uniform(1, 9, (3, 2)), random.uniform(0, 6, 3)
-        waves = np.stack([np.sin(fx * x * 6 + fy * y * 6 + p) for (fx, fy), p in zip(frequency, phase, strict=True)], axis=-1)
+        waves = np.stack(
+            [
+                np.sin(fx * x * 6 + fy * y * 6 + p)
+                for (fx, fy), p in zip(frequency, phase, strict=True)
+            ],
+            axis=-1,
+        )
         files.append(tf.io.encode_jpeg((127.5 + 127 * waves).astype(np.uint8), quality=90).numpy())
     return files

@@ -15,7 +15,8 @@ def model_card(manifest: dict[str, Any], name: str, version: int) -> str:
         version: int.
 
     Returns:
-        The text: what it is for, how to call it, what it was trained on, how good it is and where its limits are.
+        The text: what it is for, how to call it, what it was trained on, how good it is and where
+            its limits are.
     """
     settings = manifest["settings"]
     signatures = "\n".join(
@@ -25,26 +26,30 @@ def model_card(manifest: dict[str, Any], name: str, version: int) -> str:
     categories = "\n".join(f"* {category}" for category in manifest["categories"])
     return f"""# {name}, version {version}
 
-Given a photo of a scene, a photo of a product and the product's category: a distance that says how well the product completes
-the scene. The smaller, the better; it ranks products *of one category* for one scene.
+Given a photo of a scene, a photo of a product and the product's category: a distance that says how
+well the product completes the scene. The smaller, the better; it ranks products *of one category*
+for one scene.
 
-* Backbone: {settings["backbone"]}, {"trained" if settings["train_backbone"] else "frozen"}, weights: {settings["weights"]};
-  pictures of {manifest["image_size"]} pixels.
-* Distance: {settings["distance"]}, {"squared" if settings["squared"] else "plain norms"}; attention: {settings["attention"]};
-  embeddings of {settings["dim"]} numbers.
+* Backbone: {settings["backbone"]}, {"trained" if settings["train_backbone"] else "frozen"},
+  weights: {settings["weights"]}; pictures of {manifest["image_size"]} pixels.
+* Distance: {settings["distance"]}, {"squared" if settings["squared"] else "plain norms"};
+  attention: {settings["attention"]}; embeddings of {settings["dim"]} numbers.
 * `compatibility`: {_compatibility(manifest["calibration"])}.
 
 ## Intended use
-* Ranking and re-ranking a shop's products of one category for a photo: recommendations beside a picture, a look to complete.
-* Not for finding the product that a photo shows: the model was trained on scenes from which the product was cut.
-* Not for judging people. The photo goes in as a whole, whoever is in it, and nothing was measured by groups of people.
+* Ranking and re-ranking a shop's products of one category for a photo: recommendations beside
+  a picture, a look to complete.
+* Not for finding the product that a photo shows: the model was trained on scenes from
+  which the product was cut.
+* Not for judging people. The photo goes in as a whole, whoever is in it, and nothing was measured
+  by groups of people.
 
 ## How to call it
 ```python
 import ctl_keras as ctl
 
 with ctl.Client("grpc://localhost:8500", model="{name}") as client:
-    client.score("scene.jpg", ["product.jpg"], {json.dumps(manifest["categories"][0])})["hybrid_distance"]
+    scores = client.score("scene.jpg", ["product.jpg"], {json.dumps(manifest["categories"][0])})
 ```
 `tf.saved_model.load` needs nothing of the package that made it. Signatures:
 
@@ -52,8 +57,9 @@ with ctl.Client("grpc://localhost:8500", model="{name}") as client:
 |---|---|---|
 {signatures}
 
-Pictures are JPEG, PNG, GIF or BMP files; their EXIF orientation is not applied. A row with a picture that can't be decoded, or
-with an unknown category, has `valid` false and the largest possible distance.
+Pictures are JPEG, PNG, GIF or BMP files; their EXIF orientation is not applied. A
+row with a picture that can't be decoded, or with an unknown category, has `valid` false and the
+largest possible distance.
 {_catalog(manifest)}
 ## Trained on
 {_data(manifest.get("data"))}
@@ -68,11 +74,12 @@ Categories that it knows; any other is answered with `valid` false:
 {_validation(manifest["metrics"].get("validation", {}))}
 
 ## Limits
-* It has learned what goes together in its training data. Other places, seasons, tastes and kinds of photos are other data:
-  measure there before relying on it.
-* A distance compares products of one category for one scene. Other categories, and other versions, have other scales.
-* `compatibility` says how often this product wins against a random one of its category, not how often a shopper would
-  agree.
+* It has learned what goes together in its training data. Other places, seasons, tastes and kinds of
+  photos are other data: measure there before relying on it.
+* A distance compares products of one category for one scene. Other categories, and other versions,
+  have other scales.
+* `compatibility` says how often this product wins against a random one of its category, not
+  how often a shopper would agree.
 * {_exactness(manifest)}
 
 Made with TensorFlow {manifest["versions"]["tensorflow"]}, Keras {manifest["versions"]["keras"]}.
@@ -82,7 +89,10 @@ Made with TensorFlow {manifest["versions"]["tensorflow"]}, Keras {manifest["vers
 def _compatibility(calibration: dict[str, Any] | None) -> str:
     if calibration is None:
         return "not calibrated: `sigmoid(2 - hybrid_distance)`"
-    return f"a logistic map of the distance, fitted on {calibration['pairs']} validation pairs against as many negatives"
+    return (
+        f"a logistic map of the distance, fitted on {calibration['pairs']} validation pairs "
+        "against as many negatives"
+    )
 
 
 def _data(data: dict[str, Any] | None) -> str:
@@ -91,8 +101,13 @@ def _data(data: dict[str, Any] | None) -> str:
     text = f"`{data['name']}`, hash `{data['hash'][:12]}`"
     if "splits" not in data:
         return f"{text}."
-    rows = "\n".join(f"| {name} | {n['pairs']} | {n['scenes']} | {n['products']} |" for name, n in data["splits"].items())
-    known = ", ".join(f"{kind} {share:.1%}" for kind, share in data["leakage"].get("test", {}).items())
+    rows = "\n".join(
+        f"| {name} | {n['pairs']} | {n['scenes']} | {n['products']} |"
+        for name, n in data["splits"].items()
+    )
+    known = ", ".join(
+        f"{kind} {share:.1%}" for kind, share in data["leakage"].get("test", {}).items()
+    )
     return f"""{text}, split by {data["split_by"]}.
 
 | split | pairs | scenes | products |
@@ -104,13 +119,22 @@ Known from train, of the test pairs: {known or "nothing"}."""
 
 def _test(test: dict[str, Any] | None) -> str:
     if test is None:
-        return "Not evaluated on a test split before the export: `ctl-keras evaluate`, then export again."
+        return (
+            "Not evaluated on a test split before the export: `ctl-keras evaluate`, then export "
+            "again."
+        )
     rows = [("**model**", test["model"])]
-    rows += [(category.replace("|", "\\|"), figures) for category, figures in test["model"]["by_category"].items()]
+    rows += [
+        (category.replace("|", "\\|"), figures)
+        for category, figures in test["model"]["by_category"].items()
+    ]
     rows += [(f"baseline: {baseline}", figures) for baseline, figures in test["baselines"].items()]
-    table = "\n".join(f"| {title} | {' | '.join(_interval(figures[name]) for name in METRICS)} |" for title, figures in rows)
-    return f"""On {test["pairs"]} test pairs, each ranked among the products of its category, with 95 % intervals over scenes
-(`binary_accuracy` of 0.5 is chance):
+    table = "\n".join(
+        f"| {title} | {' | '.join(_interval(figures[name]) for name in METRICS)} |"
+        for title, figures in rows
+    )
+    return f"""On {test["pairs"]} test pairs, each ranked among the products of its category,
+with 95 % intervals over scenes (`binary_accuracy` of 0.5 is chance):
 
 | | {" | ".join(METRICS)} |
 |---|---|---|---|---|
@@ -124,27 +148,52 @@ def _interval(figure: dict[str, float]) -> str:
 
 
 def _validation(best: dict[str, Any]) -> str:
-    figures = ", ".join(f"{key.removeprefix('val_')} {value:.4g}" for key, value in best.items() if key.startswith("val_"))
-    return f"On the validation split while training, in the best epoch: {figures or 'nothing recorded'}."
+    figures = ", ".join(
+        f"{key.removeprefix('val_')} {value:.4g}"
+        for key, value in best.items()
+        if key.startswith("val_")
+    )
+    return (
+        "On the validation split while training, in the best epoch: "
+        f"{figures or 'nothing recorded'}."
+    )
 
 
 def _exactness(manifest: dict[str, Any]) -> str:
     if manifest["query_is_exact"]:
-        return "`2 - query . embedding` is the distance, exactly; any index for inner products ranks as the model does."
-    return "`query` ranks only nearly as the model does: its distance has no inner-product form. `serving_default` is exact."
+        return (
+            "`2 - query . embedding` is the distance, exactly; any index for inner products ranks "
+            "as the model does."
+        )
+    return (
+        "`query` ranks only nearly as the model does: its distance has no inner-product form. "
+        "`serving_default` is exact."
+    )
 
 
 def _catalog(manifest: dict[str, Any]) -> str:
     if "catalog" not in manifest:
         return ""
     catalog = manifest["catalog"]
-    counts = "\n".join(f"* {category}: {count}" for category, count in catalog["categories"].items())
-    kept = f"{catalog['recall_at_10']:.1%} of the 10 nearest stay, distances differ by up to {catalog['largest_error']:.2g}"
-    retrieved = "" if manifest["query_is_exact"] else "; candidates are retrieved by inner product and ranked by the distance"
+    counts = "\n".join(
+        f"* {category}: {count}" for category, count in catalog["categories"].items()
+    )
+    kept = (
+        ""
+        if catalog["vectors"] == "float32"
+        else f": {catalog['recall_at_10']:.1%} of the 10 nearest stay, distances differ by up to "
+        f"{catalog['largest_error']:.2g}"
+    )
+    retrieved = (
+        ""
+        if manifest["query_is_exact"]
+        else "; candidates are retrieved by inner product and ranked by the distance"
+    )
     return f"""
 ## Catalog
-{catalog["count"]} products (`{catalog["hash"][:12]}`); `recommend` returns the nearest {catalog["k"]} of a category{retrieved}.
-Embeddings are stored as {catalog["vectors"]}{"" if catalog["vectors"] == "float32" else f": {kept}"}.
+{catalog["count"]} products (`{catalog["hash"][:12]}`); `recommend` returns the nearest
+{catalog["k"]} of a category{retrieved}.
+Embeddings are stored as {catalog["vectors"]}{kept}.
 
 {counts}
 """

@@ -1,4 +1,5 @@
-"""What a run knows of where its model comes from and how good it is: for the export's manifest, and so for the model card."""
+"""What a run knows of where its model comes from and how good it is: for the export's manifest, and
+so for the model card."""
 
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ def run_data(record: dict[str, Any]) -> dict[str, Any]:
         record: what the run's `run.json` says.
 
     Returns:
-        `{"name", "hash"}`, and, if the folder is still there as it was, `split_by`, `splits` (pairs, scenes and products of
-        each) and `leakage`.
+        `{"name", "hash"}`, and, if the folder is still there as it was, `split_by`, `splits`
+        (pairs, scenes and products of each) and `leakage`.
     """
     known = {"name": Path(record["data"]).name, "hash": record["data_hash"]}
     try:
@@ -27,9 +28,15 @@ def run_data(record: dict[str, Any]) -> dict[str, Any]:
     if manifest["hash"] != record["data_hash"]:
         return known
     splits = {
-        split: {name: counts[name] for name in ("pairs", "scenes", "products")} for split, counts in manifest["splits"].items()
+        split: {name: counts[name] for name in ("pairs", "scenes", "products")}
+        for split, counts in manifest["splits"].items()
     }
-    return {**known, "split_by": manifest["settings"]["split_by"], "splits": splits, "leakage": manifest["leakage"]}
+    return {
+        **known,
+        "split_by": manifest["settings"]["split_by"],
+        "splits": splits,
+        "leakage": manifest["leakage"],
+    }
 
 
 def run_metrics(run: str | Path, record: dict[str, Any]) -> dict[str, Any]:
@@ -40,15 +47,25 @@ def run_metrics(run: str | Path, record: dict[str, Any]) -> dict[str, Any]:
         record: what its `run.json` says.
 
     Returns:
-        `{"validation"}`, the figures of the best epoch, and, if `evaluate` has stored an evaluation of the run's present
-        model on the test split of its data, `"test"`: its `pairs`, `model`, `baselines` and `expected_calibration_error`.
+        `{"validation"}`, the figures of the best epoch, and, if `evaluate` has stored an evaluation
+        of the run's present model on the test split of its data, `"test"`: its `pairs`, `model`,
+        `baselines` and `expected_calibration_error`.
     """
     metrics = {"validation": record["best"]}
     try:
         result = read_json(Path(run) / "evaluation" / "test.json", "The evaluation")
     except InputError:
         return metrics
-    if (result.get("data_hash"), result.get("model_hash")) != (record["data_hash"], model_hash(run)):
+    if (result.get("data_hash"), result.get("model_hash")) != (
+        record["data_hash"],
+        model_hash(run),
+    ):
         return metrics
     test = {name: result[name] for name in ("pairs", "model", "baselines")}
-    return {**metrics, "test": {**test, "expected_calibration_error": result["calibration"]["expected_calibration_error"]}}
+    return {
+        **metrics,
+        "test": {
+            **test,
+            "expected_calibration_error": result["calibration"]["expected_calibration_error"],
+        },
+    }

@@ -16,18 +16,20 @@ _PARALLEL_ROWS = 4
 
 
 def decode_rows(data: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes and resizes a batch of pictures such that a bad one flags its own row and fails no other.
+    """Decodes and resizes a batch of pictures such that a bad one flags its own row and fails no
+    other.
 
-    A `tf.data` pipeline drops what cannot be decoded, the one way to catch an error with stock ops (serving notes); what is
-    left goes to its rows. One pipeline for the batch took 0.7 of the time of one for each row.
+    A `tf.data` pipeline drops what cannot be decoded, the one way to catch an error with stock ops
+    (serving notes); what is left goes to its rows. One pipeline for the batch took 0.7 of the time
+    of one for each row.
 
     Args:
         data: string tensor `[batch]`, the files' bytes.
         size: int, pixels.
 
     Returns:
-        float32 `[batch, size, size, 3]`, RGB 0..255, black where there is no picture, and bool `[batch]`, whether the row's
-        picture could be decoded.
+        float32 `[batch, size, size, 3]`, RGB 0..255, black where there is no picture, and bool
+        `[batch]`, whether the row's picture could be decoded.
     """
     count = tf.shape(data, tf.int64)[0]
 
@@ -45,7 +47,8 @@ def decode_rows(data: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def category_names(categories: tuple[str, ...]) -> dict[str, int]:
-    """Every string that names a category: its whole path, and its last part where that is unambiguous."""
+    """Every string that names a category: its whole path, and its last part where that is
+    unambiguous."""
     names = {category.rsplit("|", 1)[-1]: index for index, category in enumerate(categories)}
     counts = Counter(category.rsplit("|", 1)[-1] for category in categories)
     unique = {name: index for name, index in names.items() if counts[name] == 1}
@@ -53,7 +56,8 @@ def category_names(categories: tuple[str, ...]) -> dict[str, int]:
 
 
 def traced(function: Callable[..., Any], signature: list[Any]) -> Any:
-    """The concrete function of a signature. As an attribute, `saved_model.save` takes it as it is, and traces nothing anew."""
+    """The concrete function of a signature. As an attribute, `saved_model.save` takes it as it is,
+    and traces nothing anew."""
     return tf.function(function, signature).get_concrete_function()
 
 
@@ -63,7 +67,8 @@ class Servable(tf.Module):
     Args:
         model: the trained model.
         calibration: map from the distance to `compatibility`.
-        optimize: bool. Runs the network with its BatchNorms folded into copies of the convolutions' kernels.
+        optimize: bool. Runs the network with its BatchNorms folded into copies of the convolutions'
+            kernels.
 
     Raises:
         InputError: `optimize`, and the network's layers do not allow it.
@@ -73,13 +78,18 @@ class Servable(tf.Module):
         super().__init__(name="complete_the_look")
         trunk = model.backbone.trunk
         if optimize and not can_fold(trunk):
-            raise InputError(f"{model.config.backbone} has layers that cannot be folded. Export it without `--optimize`.")
+            raise InputError(
+                f"{model.config.backbone} has layers that cannot be folded. Export it without "
+                "`--optimize`."
+            )
         self._model, self._calibration = Untracked(model), calibration
         folded = FoldedTrunk(trunk, copy=True) if optimize else None
         with model.backbone.running(folded):
-            # Attributes: what `retrieval` builds on when it adds a catalog to the loaded export. The network is in the first
-            # two alone, the others call them.
-            self.describe_scene = traced(self._scene, [_strings("scene_bytes"), _strings("category")])
+            # Attributes: what `retrieval` builds on when it adds a catalog to the loaded export.
+            # The network is in the first two alone, the others call them.
+            self.describe_scene = traced(
+                self._scene, [_strings("scene_bytes"), _strings("category")]
+            )
             self.describe_product = traced(self._product, [_strings("product_bytes")])
             scene = {
                 name: tf.TensorSpec([None, *value.shape[1:]], value.dtype, name=name)
@@ -88,16 +98,29 @@ class Servable(tf.Module):
             vectors = tf.TensorSpec([None, None, model.config.dim], tf.float32, name="products")
             self.distances = traced(self._distances, [scene, vectors])
             self.functions = self._functions()
-        functions = [self.describe_scene, self.describe_product, self.distances, *self.functions.values()]
-        # the variables that are read, alone: tracked Keras models would bring functions along, and each variable twice
-        self.weights = list({id(variable): variable for function in functions for variable in function.variables}.values())
+        functions = [
+            self.describe_scene,
+            self.describe_product,
+            self.distances,
+            *self.functions.values(),
+        ]
+        # the variables that are read, alone: tracked Keras models would bring functions along, and
+        # each variable twice
+        self.weights = list(
+            {
+                id(variable): variable for function in functions for variable in function.variables
+            }.values()
+        )
 
     def signatures(self) -> dict[str, Any]:
-        """Name -> concrete function. `score_embeddings` needs a distance with an inner-product form."""
+        """Name -> concrete function. `score_embeddings` needs a distance with an inner-product
+        form."""
         return dict(self.functions)
 
     def _functions(self) -> dict[str, Any]:
-        scene, product, category = (_strings(name) for name in ("scene_bytes", "product_bytes", "category"))
+        scene, product, category = (
+            _strings(name) for name in ("scene_bytes", "product_bytes", "category")
+        )
         functions = {
             "serving_default": traced(self.score, [scene, product, category]),
             "embed_scene": traced(self.embed_scene, [scene, category]),
@@ -105,12 +128,18 @@ class Servable(tf.Module):
         }
         config = self._model.value.config
         if config.has_inner_product:
-            vectors = [tf.TensorSpec([None, config.dim], tf.float32, name=name) for name in ("query", "embedding")]
+            vectors = [
+                tf.TensorSpec([None, config.dim], tf.float32, name=name)
+                for name in ("query", "embedding")
+            ]
             functions["score_embeddings"] = traced(self.score_embeddings, vectors)
         return functions
 
-    def score(self, scene_bytes: tf.Tensor, product_bytes: tf.Tensor, category: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Distances and compatibility, float32 `[batch]`, and `valid`, bool `[batch]`, of pairs of picture files."""
+    def score(
+        self, scene_bytes: tf.Tensor, product_bytes: tf.Tensor, category: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Distances and compatibility, float32 `[batch]`, and `valid`, bool `[batch]`, of pairs of
+        picture files."""
         model = self._model.value
         scene = self.describe_scene(scene_bytes, category)
         embedding, product_valid = self.describe_product(product_bytes)
@@ -121,13 +150,21 @@ class Servable(tf.Module):
             for name, value in model.score(scene, embedding[:, None]).items()
         }
         logit = self._calibration.intercept - self._calibration.slope * distances["hybrid_distance"]
-        outputs = {**distances, "compatibility": tf.where(valid, tf.sigmoid(logit), 0.0), "valid": valid}
+        outputs = {
+            **distances,
+            "compatibility": tf.where(valid, tf.sigmoid(logit), 0.0),
+            "valid": valid,
+        }
         return {name: value[:count] for name, value in outputs.items()}
 
     def embed_scene(self, scene_bytes: tf.Tensor, category: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Query and global embedding, float32 `[batch, dim]`, attention `[batch, rows, columns]` and `valid` of scenes."""
+        """Query and global embedding, float32 `[batch, dim]`, attention `[batch, rows, columns]`
+        and `valid` of scenes."""
         scene = self.describe_scene(scene_bytes, category)
-        outputs = {name: _or_zero(scene[name], scene["valid"]) for name in ("query", "global_embedding", "attention")}
+        outputs = {
+            name: _or_zero(scene[name], scene["valid"])
+            for name in ("query", "global_embedding", "attention")
+        }
         count = tf.shape(scene_bytes)[0]
         return {name: value[:count] for name, value in {**outputs, "valid": scene["valid"]}.items()}
 
@@ -142,15 +179,19 @@ class Servable(tf.Module):
         return {"hybrid_distance": 2 - tf.reduce_sum(query * embedding, axis=-1)}
 
     def _scene(self, scene_bytes: tf.Tensor, category: tf.Tensor) -> dict[str, tf.Tensor]:
-        """What the scene tower gives for each row, `category_index` `[batch]`, -1 if unknown, and `valid`; one row for none.
+        """What the scene tower gives for each row, `category_index` `[batch]`, -1 if unknown, and
+        `valid`; one row for none.
 
-        A picture that several rows have, for several categories or because the server pads a batch, is seen once.
+        A picture that several rows have, for several categories or because the server pads a batch,
+        is seen once.
         """
         model = self._model.value
         files, row = tf.unique(_at_least_one(scene_bytes))
         image, decoded = decode_rows(files, model.image_size)
         index = self._category_index(_at_least_one(category))
-        scene = model.scene_tower({"scene": image, "category": tf.zeros(tf.shape(files), tf.int32)}, training=False)
+        scene = model.scene_tower(
+            {"scene": image, "category": tf.zeros(tf.shape(files), tf.int32)}, training=False
+        )
         scene = {name: tf.gather(value, row) for name, value in scene.items()}
         scene = model.for_category(scene, tf.maximum(index, 0))
         return {**scene, "category_index": index, "valid": tf.gather(decoded, row) & (index >= 0)}
@@ -158,13 +199,17 @@ class Servable(tf.Module):
     def _category_index(self, category: tf.Tensor) -> tf.Tensor:
         """int32 `[batch]`, -1 where no category has the name."""
         names = category_names(self._model.value.categories)
-        # no lookup table: its initializer would be wrapped once more whenever a loaded export gets a new catalog
+        # no lookup table: its initializer would be wrapped once more whenever a loaded export gets
+        # a new catalog
         same = category[:, None] == tf.constant(list(names))
-        index = tf.gather(tf.constant(list(names.values())), tf.argmax(tf.cast(same, tf.int32), axis=1))
+        index = tf.gather(
+            tf.constant(list(names.values())), tf.argmax(tf.cast(same, tf.int32), axis=1)
+        )
         return tf.where(tf.reduce_any(same, axis=1), index, -1)
 
     def _product(self, product_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Embeddings `[batch, dim]` and whether the picture could be decoded `[batch]`; each picture is seen once."""
+        """Embeddings `[batch, dim]` and whether the picture could be decoded `[batch]`; each
+        picture is seen once."""
         model = self._model.value
         files, row = tf.unique(_at_least_one(product_bytes))
         image, valid = decode_rows(files, model.image_size)
@@ -186,7 +231,8 @@ def _strings(name: str) -> tf.TensorSpec:
 
 
 def _at_least_one(rows: tf.Tensor) -> tf.Tensor:
-    """The strings, or one empty string if there is none: optimised graphs of convolutions fail on an empty batch."""
+    """The strings, or one empty string if there is none: optimised graphs of convolutions fail on
+    an empty batch."""
     return tf.concat([rows, tf.fill([tf.maximum(1 - tf.shape(rows)[0], 0)], "")], axis=0)
 
 

@@ -32,8 +32,9 @@ def write_server_files(
 ) -> Path:
     """Writes configuration for TensorFlow Serving.
 
-    The server keeps the two newest versions loaded, so that a new export is served beside the old one. Requests that name no
-    version or label go to the newest; those that name the label `stable` or `canary` go where the labels point.
+    The server keeps the two newest versions loaded, so that a new export is served beside the old
+    one. Requests that name no version or label go to the newest; those that name the label `stable`
+    or `canary` go where the labels point.
 
     Args:
         model: `saved_models/NAME`, with at least one version.
@@ -47,26 +48,39 @@ def write_server_files(
         The folder.
 
     Raises:
-        InputError: no version, a label for a version that is not there or not among the two newest, a name that no address
-            can hold, or `out` exists.
+        InputError: no version, a label for a version that is not there or not among the two newest,
+            a name that no address can hold, or `out` exists.
     """
     model = Path(model)
     require_positive("threads", threads)
     there = versions(model)
     if not there:
-        raise InputError(f"{model} holds no version. Make one with `export --run RUN --to {model}`.")
-    labels = {"stable": there[-1] if stable is None else stable, **({} if canary is None else {"canary": canary})}
+        raise InputError(
+            f"{model} holds no version. Make one with `export --run RUN --to {model}`."
+        )
+    labels = {
+        "stable": there[-1] if stable is None else stable,
+        **({} if canary is None else {"canary": canary}),
+    }
     for label, version in labels.items():
         if version not in there[-2:]:
             raise InputError(
-                f"The label `{label}` must name one of the two newest versions, which the server keeps: "
-                f"{', '.join(map(str, there[-2:]))}. Received: {version}"
+                f"The label `{label}` must name one of the two newest versions, which the server "
+                f"keeps: {', '.join(map(str, there[-2:]))}. Received: {version}"
             )
     name = name or model.resolve().name
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-        raise InputError(f"`name` must consist of letters, digits, '_', '.' and '-': addresses hold it. Received: {name!r}")
+        raise InputError(
+            "`name` must consist of letters, digits, '_', '.' and '-': addresses hold it. "
+            f"Received: {name!r}"
+        )
     with new_folder(out) as folder:
-        texts = (_models(name, labels), _batching(threads), _MONITORING, _compose(model, Path(out), name))
+        texts = (
+            _models(name, labels),
+            _batching(threads),
+            _MONITORING,
+            _compose(model, Path(out), name),
+        )
         for file, text in zip(FILES, texts, strict=True):
             (folder / file).write_text(text, encoding="utf-8")
     return Path(out)
@@ -77,7 +91,9 @@ def _models(name: str, labels: dict[str, int]) -> str:
     from tensorflow_serving.config import model_server_config_pb2
 
     server = model_server_config_pb2.ModelServerConfig()
-    config = server.model_config_list.config.add(name=name, base_path=f"/models/{name}", model_platform="tensorflow")
+    config = server.model_config_list.config.add(
+        name=name, base_path=f"/models/{name}", model_platform="tensorflow"
+    )
     config.model_version_policy.latest.num_versions = 2
     for label, version in labels.items():
         config.version_labels[label] = version

@@ -1,4 +1,5 @@
-"""Warm-up requests for TensorFlow Serving: without them a broken version would replace a good one (serving notes)."""
+"""Warm-up requests for TensorFlow Serving: without them a broken version would replace a good one
+(serving notes)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +27,9 @@ def warmup_requests(categories: tuple[str, ...], dim: int, signatures: list[str]
     Returns:
         Pairs of signature name and inputs.
     """
-    noise = np.random.default_rng(0).integers(256, size=(8 * MIN_SIDE, 8 * MIN_SIDE, 3), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(
+        256, size=(8 * MIN_SIDE, 8 * MIN_SIDE, 3), dtype=np.uint8
+    )
     picture = tf.io.encode_jpeg(noise)[None]
     vector = tf.fill([1, dim], np.float32(dim**-0.5))
     scene = {"scene_bytes": picture, "category": tf.constant(categories[:1])}
@@ -46,17 +49,22 @@ def warmup_requests(categories: tuple[str, ...], dim: int, signatures: list[str]
 
 
 def replay(signatures: Mapping[str, Any], requests: list[Request]) -> None:
-    """Lets a loaded SavedModel answer each request: one that fails here would keep the server from loading the version.
+    """Lets a loaded SavedModel answer each request: one that fails here would keep the server from
+    loading the version.
 
     Raises:
-        RuntimeError: a signature fails, calls its own warm-up picture invalid or returns a number that is not finite.
+        RuntimeError: a signature fails, calls its own warm-up picture invalid or returns a number
+            that is not finite.
     """
     for name, inputs in requests:
         outputs = signatures[name](**inputs)
         for output, value in outputs.items():
             bad = value.dtype.is_floating and not np.isfinite(value.numpy()).all()
             if bad or (output == "valid" and not value.numpy().all()):
-                raise RuntimeError(f"The export fails its own warm-up: `{name}` answers `{output}` = {value.numpy()}.")
+                raise RuntimeError(
+                    f"The export fails its own warm-up: `{name}` answers `{output}` = "
+                    f"{value.numpy()}."
+                )
 
 
 def write_warmup(folder: Path, requests: list[Request]) -> None:
@@ -72,5 +80,7 @@ def write_warmup(folder: Path, requests: list[Request]) -> None:
             request.model_spec.signature_name = name
             for key, value in inputs.items():
                 request.inputs[key].CopyFrom(tf.make_tensor_proto(value))
-            log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+            log = prediction_log_pb2.PredictionLog(
+                predict_log=prediction_log_pb2.PredictLog(request=request)
+            )
             writer.write(log.SerializeToString())

@@ -8,13 +8,14 @@ _LARGEST = 2**31 - 1
 class CountedDropout(keras.layers.Layer):
     """Dropout whose mask is a function of a seed and of a counter that is saved with the weights.
 
-    So a resumed training draws the masks that an undisturbed one would have drawn. Keras 2's `Dropout` keeps its random state
-    outside of the model, Keras 3's where a file of weights does not reach it.
+    So a resumed training draws the masks that an undisturbed one would have drawn. Keras 2's
+    `Dropout` keeps its random state outside of the model, Keras 3's where a file of weights does
+    not reach it.
 
     Args:
         rate: float, at least 0 and below 1. Share of the values that become zero.
-        seed: int or None. Defaults to None: drawn from TensorFlow's global generator when the layer is built, so
-            `keras.utils.set_random_seed` decides.
+        seed: int or None. Defaults to None: drawn from TensorFlow's global generator when the layer
+            is built, so `keras.utils.set_random_seed` decides.
 
     Call arguments:
         inputs: float tensor of any shape.
@@ -33,9 +34,15 @@ class CountedDropout(keras.layers.Layer):
     def build(self, input_shape):
         def add(name, start):
             initializer = keras.initializers.Constant(start)
-            return self.add_weight(name=name, shape=(), dtype="int64", initializer=initializer, trainable=False)
+            return self.add_weight(
+                name=name, shape=(), dtype="int64", initializer=initializer, trainable=False
+            )
 
-        drawn = int(tf.random.uniform([], maxval=_LARGEST, dtype=tf.int32)) if self.seed is None else self.seed
+        drawn = (
+            int(tf.random.uniform([], maxval=_LARGEST, dtype=tf.int32))
+            if self.seed is None
+            else self.seed
+        )
         self.start, self.calls = add("start", drawn), add("calls", 0)
         self.built = True
 
@@ -46,7 +53,9 @@ class CountedDropout(keras.layers.Layer):
         replica = context.replica_id_in_sync_group if context is not None else 0
         calls = tf.convert_to_tensor(self.calls)
         # the multiplier keeps the replicas' sequences apart
-        seed = tf.stack([tf.convert_to_tensor(self.start), calls * 4096 + tf.cast(replica, tf.int64)])
+        seed = tf.stack(
+            [tf.convert_to_tensor(self.start), calls * 4096 + tf.cast(replica, tf.int64)]
+        )
         kept = tf.random.stateless_uniform(tf.shape(inputs), seed) >= self.rate
         self.calls.assign(calls + 1)
         return tf.where(kept, inputs / (1 - self.rate), tf.zeros_like(inputs))

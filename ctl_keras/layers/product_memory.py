@@ -4,7 +4,8 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable(package="ctl_keras")
 class ProductMemory(keras.layers.Layer):
-    """Appends the product embeddings of the last batches to the current one's: a cross-batch memory.
+    """Appends the product embeddings of the last batches to the current one's: a cross-batch
+    memory.
 
     A ring of variables holds them, without gradient. In inference it is neither read nor written.
 
@@ -18,8 +19,8 @@ class ProductMemory(keras.layers.Layer):
         training: bool.
 
     Returns:
-        The same three with the memory's rows behind the batch's: `[batch + size, dim]`, `[batch + size]` (category -1 where
-        the memory is not filled yet), `[batch + size]`.
+        The same three with the memory's rows behind the batch's: `[batch + size, dim]`, `[batch +
+        size]` (category -1 where the memory is not filled yet), `[batch + size]`.
 
     Raises:
         ValueError: the size is not positive.
@@ -37,7 +38,9 @@ class ProductMemory(keras.layers.Layer):
 
     def build(self, embeddings_shape, *other_shapes):
         def add(name, shape, dtype, initializer="zeros"):
-            return self.add_weight(name=name, shape=shape, dtype=dtype, initializer=initializer, trainable=False)
+            return self.add_weight(
+                name=name, shape=shape, dtype=dtype, initializer=initializer, trainable=False
+            )
 
         self.embeddings = add("embeddings", (self.size, embeddings_shape[-1]), "float32")
         self.categories = add("categories", (self.size,), "int32", keras.initializers.Constant(-1))
@@ -48,17 +51,25 @@ class ProductMemory(keras.layers.Layer):
     def call(self, embeddings, category, product_id, training=None):
         if not training:
             return embeddings, category, product_id
-        kept = [tf.identity(tf.convert_to_tensor(x)) for x in (self.embeddings, self.categories, self.ids)]
+        kept = [
+            tf.identity(tf.convert_to_tensor(x))
+            for x in (self.embeddings, self.categories, self.ids)
+        ]
         current = (embeddings, tf.cast(category, tf.int32), tf.cast(product_id, tf.int64))
         joined = tuple(
-            tf.concat([new, tf.cast(tf.stop_gradient(old), new.dtype)], axis=0) for new, old in zip(current, kept, strict=True)
+            tf.concat([new, tf.cast(tf.stop_gradient(old), new.dtype)], axis=0)
+            for new, old in zip(current, kept, strict=True)
         )
         newest = tuple(new[-self.size :] for new in current)
         count = tf.shape(newest[0], tf.int64)[0]
         position = tf.convert_to_tensor(self.next)
         places = ((position + tf.range(count)) % self.size)[:, None]
-        for variable, old, new in zip((self.embeddings, self.categories, self.ids), kept, newest, strict=True):
-            variable.assign(tf.tensor_scatter_nd_update(old, places, tf.cast(tf.stop_gradient(new), old.dtype)))
+        for variable, old, new in zip(
+            (self.embeddings, self.categories, self.ids), kept, newest, strict=True
+        ):
+            variable.assign(
+                tf.tensor_scatter_nd_update(old, places, tf.cast(tf.stop_gradient(new), old.dtype))
+            )
         self.next.assign((position + count) % self.size)
         return joined
 

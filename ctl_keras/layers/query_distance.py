@@ -6,7 +6,8 @@ from ctl_keras.layers.precision import at_least_float32
 
 @keras.saving.register_keras_serializable(package="ctl_keras")
 class QueryDistance(keras.layers.Layer):
-    """The hybrid distance by its identity, `2 - query . product`: one matrix product from all scenes to all products.
+    """The hybrid distance by its identity, `2 - query . product`: one matrix product from all
+    scenes to all products.
 
     Call arguments:
         query: float tensor `[batch, dim]`, from `SceneQuery`.

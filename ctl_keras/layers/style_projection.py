@@ -7,10 +7,11 @@ from ctl_keras.layers.precision import at_least_float32
 
 @keras.saving.register_keras_serializable(package="ctl_keras")
 class StyleProjection(keras.layers.Layer):
-    """Projects features into the style space: Linear - BatchNorm - ReLU - Dropout - Linear - L2 normalisation.
+    """Projects features into the style space: Linear - BatchNorm - ReLU - Dropout - Linear - L2
+    normalisation.
 
-    The model has three of them: one for the global features of scenes and products alike, one for the regions, and one for
-    the attention's view of the regions.
+    The model has three of them: one for the global features of scenes and products alike, one for
+    the regions, and one for the attention's view of the regions.
 
     Args:
         dim: int. Size of the embedding. Defaults to 128.
@@ -18,8 +19,9 @@ class StyleProjection(keras.layers.Layer):
         dropout: float. Rate after the hidden layer. Defaults to 0.3.
 
     Call arguments:
-        inputs: float tensor `[..., channels]`. BatchNorm's statistics are over all leading axes; give scenes and products in
-            one call, so that training normalises both by the same mixture as inference does.
+        inputs: float tensor `[..., channels]`. BatchNorm's statistics are over all leading axes;
+            give scenes and products in one call, so that training normalises both by the same
+            mixture as inference does.
         training: bool.
 
     Returns:
@@ -38,13 +40,18 @@ class StyleProjection(keras.layers.Layer):
             if value < 1:
                 raise ValueError(f"`{name}` must be positive. Received: {name}={value}")
         if not 0 <= dropout < 1:
-            raise ValueError(f"`dropout` must be at least 0 and below 1. Received: dropout={dropout}")
+            raise ValueError(
+                f"`dropout` must be at least 0 and below 1. Received: dropout={dropout}"
+            )
         self.dim, self.hidden, self.dropout = dim, hidden, dropout
         policy = kwargs.get("dtype")
         self.steps = [
             keras.layers.Dense(hidden, dtype=policy, name="hidden"),
-            # the default momentum of 0.99 needs some 500 steps, more than a small data set's first epochs have
-            keras.layers.BatchNormalization(momentum=0.9, synchronized=True, dtype=policy, name="norm"),
+            # the default momentum of 0.99 needs some 500 steps, more than a small data set's first
+            # epochs have
+            keras.layers.BatchNormalization(
+                momentum=0.9, synchronized=True, dtype=policy, name="norm"
+            ),
             keras.layers.ReLU(dtype=policy, name="relu"),
             CountedDropout(dropout, dtype=policy, name="dropout"),
             keras.layers.Dense(dim, dtype=policy, name="embedding"),
@@ -71,4 +78,9 @@ class StyleProjection(keras.layers.Layer):
         return (*input_shape[:-1], self.dim)
 
     def get_config(self):
-        return {**super().get_config(), "dim": self.dim, "hidden": self.hidden, "dropout": self.dropout}
+        return {
+            **super().get_config(),
+            "dim": self.dim,
+            "hidden": self.hidden,
+            "dropout": self.dropout,
+        }

@@ -11,28 +11,31 @@ class TripletLoss(keras.losses.Loss):
 
     Args:
         margin: float. Defaults to 0.2.
-        miner: which negatives count. `"all"`; `"hard"`, the nearest; or `"semi_hard"`, the nearest that is farther than the
-            positive, and where none is, the farthest. Defaults to `"all"`.
-        reducer: `"mean"` of each anchor's triplets, or `"mean_of_active"`: the mean over the batch's triplets with a loss above
-            zero, so that the many that are learned already do not dilute it. Defaults to `"mean"`.
-        soft: bool. `log(1 + exp(d(scene, positive) - d(scene, negative)))` in place of the margin, which never quite
-            vanishes. Defaults to False.
+        miner: which negatives count. `"all"`; `"hard"`, the nearest; or `"semi_hard"`, the nearest
+            that is farther than the positive, and where none is, the farthest. Defaults to `"all"`.
+        reducer: `"mean"` of each anchor's triplets, or `"mean_of_active"`: the mean over the
+            batch's triplets with a loss above zero, so that the many that are learned already do
+            not dilute it. Defaults to `"mean"`.
+        soft: bool. `log(1 + exp(d(scene, positive) - d(scene, negative)))` in place of the margin,
+            which never quite vanishes. Defaults to False.
 
     Call arguments:
         y_true: not looked at; Keras wants it.
-        y_pred: float tensor `[batch, 1 + negatives]`, the distances to the positive and to the negatives; an infinite one is
-            no negative.
+        y_pred: float tensor `[batch, 1 + negatives]`, the distances to the positive and to the
+            negatives; an infinite one is no negative.
 
     Returns:
-        One value per anchor, float32 `[batch]`, before Keras's reduction; 0 for an anchor without a negative. A loss that
-        stays at the margin means that the model has collapsed: all its distances are equal.
+        One value per anchor, float32 `[batch]`, before Keras's reduction; 0 for an anchor without a
+        negative. A loss that stays at the margin means that the model has collapsed: all its
+        distances are equal.
 
     Raises:
         ValueError: the margin is not positive, or there is no such miner or reducer.
 
     Reference:
-        Kang et al., CVPR 2019 (arXiv 1812.01748), section 4.3; semi-hard: Schroff et al., FaceNet, CVPR 2015 (arXiv
-        1503.03832); hard, soft margin, mean of active: Hermans et al., 2017 (arXiv 1703.07737).
+        Kang et al., CVPR 2019 (arXiv 1812.01748), section 4.3; semi-hard: Schroff et al., FaceNet,
+        CVPR 2015 (arXiv 1503.03832); hard, soft margin, mean of active: Hermans et al., 2017 (arXiv
+        1703.07737).
     """
 
     def __init__(
@@ -49,7 +52,10 @@ class TripletLoss(keras.losses.Loss):
             raise ValueError(f"`margin` must be positive. Received: margin={margin}")
         for argument, value, known in (("miner", miner, MINERS), ("reducer", reducer, REDUCERS)):
             if value not in known:
-                raise ValueError(f"`{argument}` must be one of {', '.join(known)}. Received: {argument}={value!r}")
+                raise ValueError(
+                    f"`{argument}` must be one of {', '.join(known)}. Received: "
+                    f"{argument}={value!r}"
+                )
         self.margin, self.miner, self.reducer, self.soft = margin, miner, reducer, soft
 
     def call(self, y_true, y_pred):
@@ -63,8 +69,11 @@ class TripletLoss(keras.losses.Loss):
         losses = tf.math.softplus(difference) if self.soft else tf.nn.relu(difference + self.margin)
         losses = tf.where(exists, losses, tf.zeros_like(losses))
         if self.reducer == "mean":
-            return tf.reduce_sum(losses, axis=1) / tf.maximum(_count(exists, losses.dtype, axis=1), 1)
-        # summed over the anchors, as Keras will, and divided by their number it is the mean over the batch's active triplets
+            return tf.reduce_sum(losses, axis=1) / tf.maximum(
+                _count(exists, losses.dtype, axis=1), 1
+            )
+        # summed over the anchors, as Keras will, and divided by their number it is the mean over
+        # the batch's active triplets
         active = tf.maximum(_count(losses > 0, losses.dtype), 1)
         return tf.reduce_sum(losses, axis=1) * tf.cast(tf.shape(losses)[0], losses.dtype) / active
 
@@ -73,12 +82,22 @@ class TripletLoss(keras.losses.Loss):
         if self.miner == "hard":
             return nearest
         infinity = tf.constant(float("inf"), negatives.dtype)
-        farther = tf.reduce_min(tf.where(negatives > positive, negatives, infinity), axis=1, keepdims=True)
-        farthest = tf.reduce_max(tf.where(tf.math.is_inf(negatives), -infinity, negatives), axis=1, keepdims=True)
-        return tf.where(tf.math.is_inf(farther), farthest, farther)  # -infinity: there is no negative at all
+        farther = tf.reduce_min(
+            tf.where(negatives > positive, negatives, infinity), axis=1, keepdims=True
+        )
+        farthest = tf.reduce_max(
+            tf.where(tf.math.is_inf(negatives), -infinity, negatives), axis=1, keepdims=True
+        )
+        # -infinity: there is no negative at all
+        return tf.where(tf.math.is_inf(farther), farthest, farther)
 
     def get_config(self):
-        own = {"margin": self.margin, "miner": self.miner, "reducer": self.reducer, "soft": self.soft}
+        own = {
+            "margin": self.margin,
+            "miner": self.miner,
+            "reducer": self.reducer,
+            "soft": self.soft,
+        }
         return {**super().get_config(), **own}
 
 

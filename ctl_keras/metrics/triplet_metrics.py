@@ -1,7 +1,8 @@
 """What a triplet training should watch: a collapse shows in all of them at a glance.
 
-All take `y_pred`, float `[batch, 1 + negatives]`: the distances to the positive and to the negatives, infinite where there is
-none. Anchors without a negative do not count, except in `PositiveDistance`.
+All take `y_pred`, float `[batch, 1 + negatives]`: the distances to the positive and to the
+negatives, infinite where there is none. Anchors without a negative do not count, except in
+`PositiveDistance`.
 """
 
 import keras
@@ -9,7 +10,8 @@ import tensorflow as tf
 
 
 class _PerAnchor(keras.metrics.Mean):
-    """The mean, over anchors with a negative, of `value(positive [batch, 1], negatives [batch, negatives], exists)`."""
+    """The mean, over anchors with a negative, of `value(positive [batch, 1], negatives [batch,
+    negatives], exists)`."""
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         y_pred = tf.cast(y_pred, tf.float32)
@@ -43,20 +45,25 @@ def _mean_of(values: tf.Tensor, exists: tf.Tensor) -> tf.Tensor:
 
 def _rank(positive: tf.Tensor, negatives: tf.Tensor) -> tf.Tensor:
     """`[batch]`, the positive's place among the negatives, from 1; a tie counts half."""
-    nearer = tf.cast(negatives < positive, tf.float32) + tf.cast(tf.equal(negatives, positive), tf.float32) / 2
+    nearer = (
+        tf.cast(negatives < positive, tf.float32)
+        + tf.cast(tf.equal(negatives, positive), tf.float32) / 2
+    )
     return 1 + tf.reduce_sum(nearer, axis=1)
 
 
 @keras.saving.register_keras_serializable(package="ctl_keras")
 class TripletAccuracy(_PerAnchor):
-    """Share of the negatives that are farther than the positive; a tie counts half, so a collapsed model scores 0.5.
+    """Share of the negatives that are farther than the positive; a tie counts half, so a collapsed
+    model scores 0.5.
 
     Args:
         name: str. Defaults to `"triplet_accuracy"`.
 
     Call arguments:
         y_true: not looked at.
-        y_pred: float tensor `[batch, 1 + negatives]`, the distances to the positive and to the negatives.
+        y_pred: float tensor `[batch, 1 + negatives]`, the distances to the positive and to the
+            negatives.
     """
 
     def __init__(self, name: str = "triplet_accuracy", **kwargs):
@@ -68,7 +75,8 @@ class TripletAccuracy(_PerAnchor):
 
 @keras.saving.register_keras_serializable(package="ctl_keras")
 class ActiveTriplets(_PerAnchor):
-    """Share of triplets with a loss above zero: `d(positive) + margin > d(negative)`. Call arguments: see `TripletAccuracy`.
+    """Share of triplets with a loss above zero: `d(positive) + margin > d(negative)`. Call
+    arguments: see `TripletAccuracy`.
 
     Args:
         margin: float. Of the loss. Defaults to 0.2.
@@ -123,8 +131,9 @@ class NegativeDistance(_PerAnchor):
 
 @keras.saving.register_keras_serializable(package="ctl_keras")
 class DistanceSpread(_PerAnchor):
-    """Standard deviation of the distances of an anchor, averaged over anchors: near zero when the model has collapsed, as all
-    products are equally far then. Call arguments: see `TripletAccuracy`.
+    """Standard deviation of the distances of an anchor, averaged over anchors: near zero when the
+    model has collapsed, as all products are equally far then. Call arguments: see
+    `TripletAccuracy`.
 
     Args:
         name: str. Defaults to `"distance_spread"`.
@@ -142,7 +151,8 @@ class DistanceSpread(_PerAnchor):
 
 @keras.saving.register_keras_serializable(package="ctl_keras")
 class HitAtK(_PerAnchor):
-    """Share of anchors whose positive is among the k nearest of positive and negatives. Call arguments: see `TripletAccuracy`.
+    """Share of anchors whose positive is among the k nearest of positive and negatives. Call
+    arguments: see `TripletAccuracy`.
 
     Args:
         k: int. Defaults to 1.
@@ -167,7 +177,8 @@ class HitAtK(_PerAnchor):
 
 @keras.saving.register_keras_serializable(package="ctl_keras")
 class MeanReciprocalRank(_PerAnchor):
-    """Mean of 1 / rank of the positive among positive and negatives. Call arguments: see `TripletAccuracy`.
+    """Mean of 1 / rank of the positive among positive and negatives. Call arguments: see
+    `TripletAccuracy`.
 
     Args:
         name: str. Defaults to `"mrr"`.

@@ -18,18 +18,20 @@ from ctl_keras.models.trainers import in_batch_trainer, triplet_trainer
 class CompleteTheLook(keras.Model):
     """A functional model of how well a product completes a scene.
 
-    Its inputs are a dict: `scene`, `positive` and `negative`, float32 `[batch, image_size, image_size, 3]`, RGB 0..255, and
-    `category`, int32 `[batch]`, an index into `categories`. Its output is float32 `[batch, 2]`, the distances from the scene
-    to the positive and to the negative. All images of a batch go through the backbone and the projections in one call, so
-    that BatchNorm normalises scenes and products by the same statistics in training as in inference.
+    Its inputs are a dict: `scene`, `positive` and `negative`, float32 `[batch, image_size,
+    image_size, 3]`, RGB 0..255, and `category`, int32 `[batch]`, an index into `categories`. Its
+    output is float32 `[batch, 2]`, the distances from the scene to the positive and to the
+    negative. All images of a batch go through the backbone and the projections in one call, so that
+    BatchNorm normalises scenes and products by the same statistics in training as in inference.
 
     Args:
         categories: the category paths, in the order of their indices.
         image_size: int, pixels. Defaults to 224.
         config: `ModelConfig`. Defaults to its defaults.
-        load_weights: bool. False leaves `config.weights` alone, for a model whose saved weights follow. Defaults to True.
-        **settings: single fields of `ModelConfig`, such as `backbone="ResNet50V2"` or `attention="product"`; they override
-            `config`.
+        load_weights: bool. False leaves `config.weights` alone, for a model whose saved weights
+            follow. Defaults to True.
+        **settings: single fields of `ModelConfig`, such as `backbone="ResNet50V2"` or
+            `attention="product"`; they override `config`.
 
     Attributes:
         categories: tuple of str.
@@ -37,10 +39,11 @@ class CompleteTheLook(keras.Model):
         config: `ModelConfig`.
         backbone: the `Backbone` layer.
         distance: the `HybridDistance` layer.
-        scene_tower: functional model, `{"scene", "category"}` -> dict of `query` `[batch, dim]`, `global_embedding`
-            `[batch, dim]`, `region_embeddings` `[batch, regions, dim]`, `attention_embeddings` `[batch, regions, dim]` and
-            `attention` `[batch, rows, columns]`. `2 - query . embedding` is the distance where `config.has_inner_product`;
-            with product attention, `query` and `attention` weigh the regions equally.
+        scene_tower: functional model, `{"scene", "category"}` -> dict of `query` `[batch, dim]`,
+            `global_embedding` `[batch, dim]`, `region_embeddings` `[batch, regions, dim]`,
+            `attention_embeddings` `[batch, regions, dim]` and `attention` `[batch, rows, columns]`.
+            `2 - query . embedding` is the distance where `config.has_inner_product`; with product
+            attention, `query` and `attention` weigh the regions equally.
         product_tower: functional model, `product` image -> embedding `[batch, dim]`.
 
     Raises:
@@ -65,7 +68,9 @@ class CompleteTheLook(keras.Model):
     ):
         categories = tuple(categories)
         if not categories or len(set(categories)) < len(categories):
-            raise InputError(f"`categories` must be one or more different names. Received: {categories}")
+            raise InputError(
+                f"`categories` must be one or more different names. Received: {categories}"
+            )
         trainable = settings.pop("trainable", True)  # the base class's config has these two
         settings.pop("dtype", None)
         base = to_dict(config or ModelConfig())
@@ -75,15 +80,22 @@ class CompleteTheLook(keras.Model):
         shape = (image_size, image_size, 3)
         images = {role: keras.Input(shape, name=role) for role in ("scene", "positive", "negative")}
         category = keras.Input((), dtype="int32", name="category")
-        scene, products = parts.embed(parts.features(images["scene"], [images["positive"], images["negative"]]))
+        scene, products = parts.embed(
+            parts.features(images["scene"], [images["positive"], images["negative"]])
+        )
         distances = parts.distances(scene, category, products)
         super().__init__(
-            inputs={**images, "category": category}, outputs=distances["hybrid_distance"], name=name, trainable=trainable
+            inputs={**images, "category": category},
+            outputs=distances["hybrid_distance"],
+            name=name,
+            trainable=trainable,
         )
         self.categories, self.image_size, self.config = categories, image_size, config
         # a namespace, because Keras would list models that are attributes as layers of this one
         self._parts = parts
-        self._towers = SimpleNamespace(scene=parts.scene_tower(shape), product=parts.product_tower(shape))
+        self._towers = SimpleNamespace(
+            scene=parts.scene_tower(shape), product=parts.product_tower(shape)
+        )
 
     @property
     def scene_tower(self) -> keras.Model:
@@ -119,12 +131,14 @@ class CompleteTheLook(keras.Model):
             products: embeddings from `product_tower`, `[batch, products, dim]`.
 
         Returns:
-            A dict of `hybrid_distance`, `global_distance` and `local_distance`, float32 `[batch, products]`.
+            A dict of `hybrid_distance`, `global_distance` and `local_distance`, float32 `[batch,
+            products]`.
         """
         return self._parts.score(scene, products)
 
     def for_category(self, scene: dict[str, Any], category: Any) -> dict[str, Any]:
-        """What the scene tower returns of scenes for other categories, without another pass of the network.
+        """What the scene tower returns of scenes for other categories, without another pass of the
+        network.
 
         Args:
             scene: what `scene_tower` returned for any categories, `[batch, …]`.
@@ -139,8 +153,9 @@ class CompleteTheLook(keras.Model):
         """The same model with variables of its own, not compiled, outside of any strategy.
 
         Args:
-            precision: the Keras policy that its layers are made under: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`;
-                weights are float32 in all of them. Defaults to `"float32"`.
+            precision: the Keras policy that its layers are made under: `"float32"`,
+                `"mixed_bfloat16"` or `"mixed_float16"`; weights are float32 in all of them.
+                Defaults to `"float32"`.
 
         Returns:
             A `CompleteTheLook` with equal weights.
@@ -158,32 +173,39 @@ class CompleteTheLook(keras.Model):
         """The backbone's part: what a feature cache holds.
 
         Returns:
-            Two functional models: of a scene picture, a dict of `scene` `[batch, channels]` and `regions` `[batch, regions,
-            channels]`, and of a product picture, a dict of `product` `[batch, channels]`.
+            Two functional models: of a scene picture, a dict of `scene` `[batch, channels]` and
+            `regions` `[batch, regions, channels]`, and of a product picture, a dict of `product`
+            `[batch, channels]`.
         """
         return self._parts.feature_towers((self.image_size, self.image_size, 3))
 
     def feature_trainer(self) -> keras.Model:
         """A functional model with the same layers that takes features in place of pictures.
 
-        Its inputs are a dict of `scene`, `positive` and `negative`, `[batch, channels]`, `regions`, `[batch, regions,
-        channels]`, and `category`; its output is that of the model itself.
+        Its inputs are a dict of `scene`, `positive` and `negative`, `[batch, channels]`, `regions`,
+        `[batch, regions, channels]`, and `category`; its output is that of the model itself.
 
         Returns:
             A `keras.Model`, not compiled, that shares the weights.
         """
         return triplet_trainer(self._parts)
 
-    def in_batch_trainer(self, from_features: bool = False, memory: int = 0, gather: bool = False) -> keras.Model:
-        """A functional model with the same layers that compares each scene with all products of the batch.
+    def in_batch_trainer(
+        self, from_features: bool = False, memory: int = 0, gather: bool = False
+    ) -> keras.Model:
+        """A functional model with the same layers that compares each scene with all products of the
+        batch.
 
-        Its inputs are those of `pair_batches`; its output is `[batch, 1 + products]`, the distance to the scene's own product
-        and to each product that is one of its negatives (infinite for the others): what `TripletLoss` mines.
+        Its inputs are those of `pair_batches`; its output is `[batch, 1 + products]`, the distance
+        to the scene's own product and to each product that is one of its negatives (infinite for
+        the others): what `TripletLoss` mines.
 
         Args:
-            from_features: bool. Features in place of pictures, see `feature_trainer`. Defaults to False.
+            from_features: bool. Features in place of pictures, see `feature_trainer`. Defaults to
+                False.
             memory: int. Product embeddings of former batches that are negatives too. Defaults to 0.
-            gather: bool. Whether the products of all replicas of a `tf.distribute` strategy are negatives. Defaults to False.
+            gather: bool. Whether the products of all replicas of a `tf.distribute` strategy are
+                negatives. Defaults to False.
 
         Returns:
             A `keras.Model`, not compiled, that shares the weights.

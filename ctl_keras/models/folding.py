@@ -1,4 +1,5 @@
-"""BatchNorm in inference mode, folded into the convolutions before it: the same function with fewer passes over its maps."""
+"""BatchNorm in inference mode, folded into the convolutions before it: the same function with fewer
+passes over its maps."""
 
 import inspect
 from typing import Any
@@ -31,9 +32,10 @@ class FoldedTrunk:
 
     Args:
         trunk: a functional model with one input.
-        copy: bool. True keeps the folded kernels and offsets in variables of its own, as they are now, for an export. False
-            folds them in the graph, from the network's variables: nothing gets stale, and gradients reach kernels, gammas and
-            betas. A ResNet50 took 0.88 of the time of the network as it is (docs/results.md). Defaults to False.
+        copy: bool. True keeps the folded kernels and offsets in variables of its own, as they are
+            now, for an export. False folds them in the graph, from the network's variables: nothing
+            gets stale, and gradients reach kernels, gammas and betas. A ResNet50 took 0.88 of the
+            time of the network as it is (docs/results.md). Defaults to False.
 
     Call arguments:
         images: float tensor, the model's input.
@@ -90,30 +92,45 @@ def can_fold(trunk: keras.Model) -> bool:
 
 
 def _is_linear_convolution(layer: keras.layers.Layer) -> bool:
-    return type(layer) is keras.layers.Conv2D and layer.groups == 1 and layer.activation is keras.activations.linear
+    return (
+        type(layer) is keras.layers.Conv2D
+        and layer.groups == 1
+        and layer.activation is keras.activations.linear
+    )
 
 
 class _InferenceMode:
     def __init__(self, layer: keras.layers.Layer):
         self._layer = layer
-        self._mode = {"training": False} if "training" in inspect.signature(layer.call).parameters else {}
+        self._mode = (
+            {"training": False} if "training" in inspect.signature(layer.call).parameters else {}
+        )
 
     def __call__(self, x: Any) -> tf.Tensor:
         return self._layer(x, **self._mode)
 
 
 class _FoldedConvolution:
-    """`norm(conv(x))`: kernels are scaled in float32, the convolution is in the layer's compute dtype."""
+    """`norm(conv(x))`: kernels are scaled in float32, the convolution is in the layer's compute
+    dtype."""
 
     def __init__(self, conv: Any, norm: Any, copy: bool):
         self._conv, self._norm = conv, norm
-        self._copied = [tf.Variable(value, trainable=False) for value in self._folded()] if copy else None
+        self._copied = (
+            [tf.Variable(value, trainable=False) for value in self._folded()] if copy else None
+        )
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         conv = self._conv
         kernel, offset = self._copied or self._folded()
         x = tf.cast(x, conv.compute_dtype)
-        x = tf.nn.conv2d(x, tf.convert_to_tensor(kernel), conv.strides, conv.padding.upper(), dilations=conv.dilation_rate)
+        x = tf.nn.conv2d(
+            x,
+            tf.convert_to_tensor(kernel),
+            conv.strides,
+            conv.padding.upper(),
+            dilations=conv.dilation_rate,
+        )
         return tf.nn.bias_add(x, tf.convert_to_tensor(offset))
 
     def _folded(self) -> tuple[tf.Tensor, tf.Tensor]:
@@ -130,4 +147,6 @@ class _FoldedConvolution:
             offset += value(norm.beta)
         if conv.use_bias:
             offset += value(conv.bias) * scale
-        return tf.cast(value(conv.kernel) * scale, conv.compute_dtype), tf.cast(offset, conv.compute_dtype)
+        return tf.cast(value(conv.kernel) * scale, conv.compute_dtype), tf.cast(
+            offset, conv.compute_dtype
+        )

@@ -1,4 +1,5 @@
-"""The layers of the Complete-the-Look model and how they are wired: image -> features -> embeddings -> distances."""
+"""The layers of the Complete-the-Look model and how they are wired: image -> features -> embeddings
+-> distances."""
 
 from typing import Any, NamedTuple
 
@@ -19,7 +20,8 @@ IMAGE_CROPS = (3, 3)
 
 
 class Scene(NamedTuple):
-    """A scene's embeddings: `[batch, dim]`, `[batch, regions, dim]` and, unless the attention is uniform, the same again."""
+    """A scene's embeddings: `[batch, dim]`, `[batch, regions, dim]` and, unless the attention is
+    uniform, the same again."""
 
     embedding: Any
     regions: Any
@@ -27,8 +29,8 @@ class Scene(NamedTuple):
 
 
 class Features(NamedTuple):
-    """What the backbone gives of a batch: pooled `[batch, 1 + products, channels]`, the scene first, and its regions
-    `[batch, regions, channels]`."""
+    """What the backbone gives of a batch: pooled `[batch, 1 + products, channels]`, the scene
+    first, and its regions `[batch, regions, channels]`."""
 
     pooled: Any
     regions: Any
@@ -52,10 +54,13 @@ class Parts:
         self.backbone.trainable = config.train_backbone
         from_map = config.region_source == "map"
         self.grid = tuple(config.regions or (self.backbone.map_size if from_map else IMAGE_CROPS))
-        if from_map and any(cells > size for cells, size in zip(self.grid, self.backbone.map_size, strict=True)):
+        if from_map and any(
+            cells > size for cells, size in zip(self.grid, self.backbone.map_size, strict=True)
+        ):
             raise InputError(
-                f"`model.regions` asks for {self.grid} regions of a local map of {self.backbone.map_size}. Take fewer, a finer "
-                f"`model.local_tap` than {self.backbone.local_tap}, or a larger `data.image_size` than {image_size}."
+                f"`model.regions` asks for {self.grid} regions of a local map of "
+                f"{self.backbone.map_size}. Take fewer, a finer `model.local_tap` than "
+                f"{self.backbone.local_tap}, or a larger `data.image_size` than {image_size}."
             )
         self.crop = RegionCropping(self.grid, None if from_map else image_size, name="regions")
 
@@ -64,15 +69,20 @@ class Parts:
 
         self.project = projection("style")
         self.project_regions = projection("region_style")
-        self.uniform = UniformAttention(name="attention" if config.attention == "uniform" else "uniform_attention")
+        self.uniform = UniformAttention(
+            name="attention" if config.attention == "uniform" else "uniform_attention"
+        )
         if config.attention != "uniform":
             self.project_attention = projection("attention_style")
             self.attention = CategoryAttention(
-                categories if config.attention == "category" else None, config.temperature, name="attention"
+                categories if config.attention == "category" else None,
+                config.temperature,
+                name="attention",
             )
         self.distance = HybridDistance(config.distance, config.squared, name="distance")
         self.query = SceneQuery(config.distance, name="query")
-        if config.distance == "global":  # computed all the same, but nothing that could be learned depends on them
+        # computed all the same, but nothing that could be learned depends on them
+        if config.distance == "global":
             self.project_regions.trainable = False
             if config.attention != "uniform":
                 self.project_attention.trainable = self.attention.trainable = False
@@ -94,7 +104,9 @@ class Parts:
         images = len(stack)
         if self.config.region_source == "image":
             stack.append(self.crop(scene))
-        pooled, local = self.backbone(keras.layers.Concatenate(axis=1, name="images")(stack) if stack[1:] else stack[0])
+        pooled, local = self.backbone(
+            keras.layers.Concatenate(axis=1, name="images")(stack) if stack[1:] else stack[0]
+        )
         if self.config.region_source == "image":
             rows, columns, channels = local.shape[2:]
             local = keras.layers.AveragePooling3D((1, rows, columns))(local[:, images:])
@@ -104,10 +116,16 @@ class Parts:
         return Features(pooled[:, :images], regions)
 
     def embed(self, features: Features) -> tuple[Scene, Any]:
-        """Scene parts, and product embeddings `[batch, products, dim]`; scenes and products in one call of the projection."""
+        """Scene parts, and product embeddings `[batch, products, dim]`; scenes and products in one
+        call of the projection."""
         embeddings = self.project(features.pooled)
-        attention_regions = None if self.config.attention == "uniform" else self.project_attention(features.regions)
-        return Scene(embeddings[:, 0], self.project_regions(features.regions), attention_regions), embeddings[:, 1:]
+        attention_regions = (
+            None if self.config.attention == "uniform" else self.project_attention(features.regions)
+        )
+        return (
+            Scene(embeddings[:, 0], self.project_regions(features.regions), attention_regions),
+            embeddings[:, 1:],
+        )
 
     def distances(self, scene: Scene, category: Any, products: Any) -> dict[str, Any]:
         """The three distances, each `[batch, products]`."""
@@ -136,11 +154,17 @@ class Parts:
             attention = self.attention(scene["attention_embeddings"], products)
         else:
             attention = keras.layers.Flatten()(scene["attention"])
-        return self.distance(scene["global_embedding"], scene["region_embeddings"], attention, products)
+        return self.distance(
+            scene["global_embedding"], scene["region_embeddings"], attention, products
+        )
 
     def for_category(self, scene: dict[str, Any], category: Any) -> dict[str, Any]:
         """What the scene tower returns, with attention and query for other categories."""
-        parts = Scene(scene["global_embedding"], scene["region_embeddings"], scene.get("attention_embeddings"))
+        parts = Scene(
+            scene["global_embedding"],
+            scene["region_embeddings"],
+            scene.get("attention_embeddings"),
+        )
         return {**scene, **self._of_category(parts, category)}
 
     def _of_category(self, scene: Scene, category: Any) -> dict[str, Any]:
@@ -151,17 +175,26 @@ class Parts:
         }
 
     def feature_towers(self, shape: tuple[int, ...]) -> tuple[keras.Model, keras.Model]:
-        """Functional models, picture -> features: of a scene `{"scene", "regions"}`, of a product `{"product"}`."""
+        """Functional models, picture -> features: of a scene `{"scene", "regions"}`, of a product
+        `{"product"}`."""
         scene, product = keras.Input(shape, name="scene"), keras.Input(shape, name="product")
         features = self.features(scene, [])
         return (
-            keras.Model(scene, {"scene": features.pooled[:, 0], "regions": features.regions}, name="scene_features"),
+            keras.Model(
+                scene,
+                {"scene": features.pooled[:, 0], "regions": features.regions},
+                name="scene_features",
+            ),
             keras.Model(product, {"product": self.backbone(product)[0]}, name="product_features"),
         )
 
     def scene_tower(self, shape: tuple[int, ...]) -> keras.Model:
-        """A functional model from a scene `shape` and its category to its query and embeddings, see `CompleteTheLook`."""
-        image, category = keras.Input(shape, name="scene"), keras.Input((), dtype="int32", name="category")
+        """A functional model from a scene `shape` and its category to its query and embeddings, see
+        `CompleteTheLook`."""
+        image, category = (
+            keras.Input(shape, name="scene"),
+            keras.Input((), dtype="int32", name="category"),
+        )
         scene, _ = self.embed(self.features(image, []))
         outputs = {
             **self._of_category(scene, category),
@@ -173,7 +206,8 @@ class Parts:
         return keras.Model({"scene": image, "category": category}, outputs, name="scene_tower")
 
     def product_tower(self, shape: tuple[int, ...]) -> keras.Model:
-        """A functional model from a product's picture of `shape` to its embedding, float32 `[batch, dim]`."""
+        """A functional model from a product's picture of `shape` to its embedding, float32 `[batch,
+        dim]`."""
         image = keras.Input(shape, name="product")
         pooled, _ = self.backbone(image)
         return keras.Model(image, self.project(pooled), name="product_tower")

@@ -1,4 +1,5 @@
-"""Functional models that train the layers of a Complete-the-Look model in other ways than its own triplets of pictures."""
+"""Functional models that train the layers of a Complete-the-Look model in other ways than its own
+triplets of pictures."""
 
 from typing import Any
 
@@ -16,16 +17,23 @@ def triplet_trainer(parts: Parts) -> keras.Model:
     scene, products = parts.embed(_as_features(inputs, ("positive", "negative")))
     category = keras.Input((), dtype="int32", name="category")
     distances = parts.distances(scene, category, products)
-    return keras.Model({**inputs, "category": category}, distances["hybrid_distance"], name="feature_triplets")
+    return keras.Model(
+        {**inputs, "category": category}, distances["hybrid_distance"], name="feature_triplets"
+    )
 
 
-def in_batch_trainer(parts: Parts, image_size: int, from_features: bool, memory: int, gather: bool) -> keras.Model:
+def in_batch_trainer(
+    parts: Parts, image_size: int, from_features: bool, memory: int, gather: bool
+) -> keras.Model:
     """See `CompleteTheLook.in_batch_trainer`."""
     if from_features:
         inputs = _feature_inputs(parts, ("product",))
         features = _as_features(inputs, ("product",))
     else:
-        inputs = {role: keras.Input((image_size, image_size, 3), name=role) for role in ("scene", "product")}
+        inputs = {
+            role: keras.Input((image_size, image_size, 3), name=role)
+            for role in ("scene", "product")
+        }
         features = parts.features(inputs["scene"], [inputs["product"]])
     known = {
         "category": keras.Input((), dtype="int32", name="category"),
@@ -42,7 +50,9 @@ def in_batch_trainer(parts: Parts, image_size: int, from_features: bool, memory:
         candidates = ProductMemory(memory, name="memory")(*candidates)
     embeddings, categories, ids = candidates
     distances = parts.all_distances(scene, known["category"], embeddings)
-    output = BatchNegatives(name="negatives")(distances, known["category"], known["positives"], categories, ids, *first_own)
+    output = BatchNegatives(name="negatives")(
+        distances, known["category"], known["positives"], categories, ids, *first_own
+    )
     return keras.Model({**inputs, **known}, output, name="in_batch")
 
 

@@ -1,4 +1,5 @@
-"""Pictures for people: triplets, attention, ranked products, loss curves. Needs `pip install ctl-keras[pictures]`."""
+"""Pictures for people: triplets, attention, ranked products, loss curves. Needs `pip install
+ctl-keras[pictures]`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,12 +44,19 @@ def draw_image(axis: Any, image: np.ndarray, title: str = "", colour: str = INK)
 
 
 def draw_attention(axis: Any, image: np.ndarray, attention: np.ndarray, title: str = "") -> None:
-    """Lays attention, `[rows, columns]`, over a scene, `[height, width, 3]`: bright where it is above its mean."""
+    """Lays attention, `[rows, columns]`, over a scene, `[height, width, 3]`: bright where it is
+    above its mean."""
     height, width = image.shape[:2]
     draw_image(axis, image, title)
     low, high = attention.min(), attention.max()
     scaled = (attention - low) / (high - low) if high > low else np.full_like(attention, 0.5)
-    axis.imshow(scaled, cmap="inferno", alpha=0.5, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="bilinear")
+    axis.imshow(
+        scaled,
+        cmap="inferno",
+        alpha=0.5,
+        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+        interpolation="bilinear",
+    )
 
 
 def loss_curve(history: Sequence[dict[str, float]], margin: float) -> Any:
@@ -63,12 +71,24 @@ def loss_curve(history: Sequence[dict[str, float]], margin: float) -> Any:
     """
     figure, axes = new_figure(1, 2, (4.6, 3.2))
     epochs = np.arange(1, len(history) + 1)
-    for axis, name, title in zip(axes[0], ("loss", "triplet_accuracy"), ("triplet loss", "triplet accuracy"), strict=True):
+    for axis, name, title in zip(
+        axes[0], ("loss", "triplet_accuracy"), ("triplet loss", "triplet accuracy"), strict=True
+    ):
         axis.spines[["left", "bottom"]].set_visible(True)
         axis.xaxis.set_major_locator(_whole_numbers())
         axis.yaxis.set_major_locator(_plain_numbers())
-        for prefix, label, colour in (("", "training", NEGATIVE), ("val_", "validation", POSITIVE)):
-            axis.plot(epochs, [row[prefix + name] for row in history], marker="o", markersize=3, color=colour, label=label)
+        for prefix, label, colour in (
+            ("", "training", NEGATIVE),
+            ("val_", "validation", POSITIVE),
+        ):
+            axis.plot(
+                epochs,
+                [row[prefix + name] for row in history],
+                marker="o",
+                markersize=3,
+                color=colour,
+                label=label,
+            )
         level, meaning = (margin, "collapse") if name == "loss" else (0.5, "chance")
         axis.axhline(level, color=INK, linewidth=0.8, linestyle=":", label=meaning)
         axis.set(title=title, xlabel="epoch")
@@ -77,7 +97,8 @@ def loss_curve(history: Sequence[dict[str, float]], margin: float) -> Any:
 
 
 def calibration_curve(calibration: dict[str, Any]) -> Any:
-    """Share of positives by probability, beside the diagonal of a perfect calibration; the larger a dot, the more pairs.
+    """Share of positives by probability, beside the diagonal of a perfect calibration; the larger a
+    dot, the more pairs.
 
     Args:
         calibration: what `reliability` gives.
@@ -89,14 +110,23 @@ def calibration_curve(calibration: dict[str, Any]) -> Any:
     axis = axes[0, 0]
     axis.spines[["left", "bottom"]].set_visible(True)
     ticks = np.linspace(0, 1, 6)
-    axis.set(xticks=ticks, yticks=ticks, xlim=(0, 1), ylim=(0, 1), xlabel="probability", ylabel="share of positives")
+    axis.set(
+        xticks=ticks,
+        yticks=ticks,
+        xlim=(0, 1),
+        ylim=(0, 1),
+        xlabel="probability",
+        ylabel="share of positives",
+    )
     axis.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":", label="perfect")
     filled = [part for part in calibration["bins"] if part["count"]]
     x, y = [part["probability"] for part in filled], [part["positives"] for part in filled]
     share = np.array([part["count"] for part in filled]) / sum(part["count"] for part in filled)
     axis.plot(x, y, color=POSITIVE, label="model")
     axis.scatter(x, y, s=10 + 400 * share, color=POSITIVE, alpha=0.6, clip_on=False)
-    axis.set_title(f"expected calibration error {calibration['expected_calibration_error']:.3f}", fontsize=9)
+    axis.set_title(
+        f"expected calibration error {calibration['expected_calibration_error']:.3f}", fontsize=9
+    )
     axis.legend(fontsize=8, frameon=False)
     return figure
 
@@ -126,7 +156,9 @@ def triplet_board(images: dict[str, np.ndarray], titles: Sequence[str]) -> Any:
     count = len(titles)
     figure, axes = new_figure(3, count, (1.5, 1.7))
     for column in range(count):
-        for row, (role, colour) in enumerate([("scene", INK), ("positive", POSITIVE), ("negative", NEGATIVE)]):
+        for row, (role, colour) in enumerate(
+            [("scene", INK), ("positive", POSITIVE), ("negative", NEGATIVE)]
+        ):
             title = titles[column] if role == "scene" else role
             draw_image(axes[row, column], images[role][column], title, colour)
     return figure
@@ -136,8 +168,8 @@ def ranking_board(rows: Sequence[dict[str, Any]]) -> Any:
     """One line a scene: the scene, its own product, and the products nearest to it.
 
     Args:
-        rows: dicts with `scene` and `product` `[height, width, 3]`, `title`, `rank`, and `ranked`: a list of (picture,
-            distance, whether it is a product of the scene).
+        rows: dicts with `scene` and `product` `[height, width, 3]`, `title`, `rank`, and `ranked`:
+            a list of (picture, distance, whether it is a product of the scene).
 
     Returns:
         A matplotlib figure.
@@ -152,7 +184,9 @@ def ranking_board(rows: Sequence[dict[str, Any]]) -> Any:
     return figure
 
 
-def attention_board(scenes: np.ndarray, attention: np.ndarray, categories: Sequence[str], titles: Sequence[str]) -> Any:
+def attention_board(
+    scenes: np.ndarray, attention: np.ndarray, categories: Sequence[str], titles: Sequence[str]
+) -> Any:
     """One line a scene: the scene, and its attention for each category.
 
     Args:
@@ -168,7 +202,12 @@ def attention_board(scenes: np.ndarray, attention: np.ndarray, categories: Seque
     for axis_row, scene, maps, title in zip(axes, scenes, attention, titles, strict=True):
         draw_image(axis_row[0], scene, title)
         for axis, weights, category in zip(axis_row[1:], maps, categories, strict=True):
-            draw_attention(axis, scene, weights, f"{short_name(category)}\nmax {weights.max() * weights.size:.2f} x mean")
+            draw_attention(
+                axis,
+                scene,
+                weights,
+                f"{short_name(category)}\nmax {weights.max() * weights.size:.2f} x mean",
+            )
     return figure
 
 

@@ -1,4 +1,5 @@
-"""What the regions of a scene say about a product: how near each is, how much it counts, and both laid over the scene.
+"""What the regions of a scene say about a product: how near each is, how much it counts, and both
+laid over the scene.
 
 Needs Pillow only, so that the page can draw without matplotlib.
 """
@@ -9,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-ATTENTION = ("#10002b", "#6a1b7a", "#d1495b", "#ffb703", "#fff3b0")  # least to most: ever lighter, also without colours
+# least to most: ever lighter, also without colours
+ATTENTION = ("#10002b", "#6a1b7a", "#d1495b", "#ffb703", "#fff3b0")
 CLOSER, FARTHER = "#0b7285", "#c2410c"
 _STRENGTH = 0.55  # of an overlay
 _EPSILON = 1e-12
@@ -22,7 +24,8 @@ class RegionShares(NamedTuple):
         attention: how much it counts; adds up to 1.
         distances: from the region to the product.
         contributions: attention times distance; adds up to the local distance.
-        pulls: by how much the region brings the product closer than the scene's regions do on average; adds up to 0.
+        pulls: by how much the region brings the product closer than the scene's regions do on
+            average; adds up to 0.
     """
 
     attention: np.ndarray
@@ -36,7 +39,9 @@ class RegionShares(NamedTuple):
         return float(self.contributions.sum())
 
 
-def region_shares(scene: Mapping[str, np.ndarray], product: np.ndarray, settings: Mapping[str, Any]) -> RegionShares:
+def region_shares(
+    scene: Mapping[str, np.ndarray], product: np.ndarray, settings: Mapping[str, Any]
+) -> RegionShares:
     """The local distance, region by region.
 
     ```
@@ -46,13 +51,16 @@ def region_shares(scene: Mapping[str, np.ndarray], product: np.ndarray, settings
     ```
 
     Args:
-        scene: one scene and category, as `LocalModel.describe_scene` gives it: `attention` `[rows, columns]`,
-            `region_embeddings` `[regions, dim]` and, for attention by product, `attention_embeddings` `[regions, dim]`.
+        scene: one scene and category, as `LocalModel.describe_scene` gives it: `attention` `[rows,
+            columns]`, `region_embeddings` `[regions, dim]` and, for attention by product,
+            `attention_embeddings` `[regions, dim]`.
         product: `[dim]`, its embedding.
-        settings: the model's, from the export's manifest: `squared`, `attention` and `temperature` are looked at.
+        settings: the model's, from the export's manifest: `squared`, `attention` and `temperature`
+            are looked at.
 
     Reference:
-        Kang et al., CVPR 2019 (arXiv 1812.01748), section 4.2; attention by product: see `CategoryAttention`.
+        Kang et al., CVPR 2019 (arXiv 1812.01748), section 4.2; attention by product: see
+        `CategoryAttention`.
     """
     grid = np.shape(scene["attention"])
     product = np.asarray(product, np.float64)
@@ -66,7 +74,9 @@ def region_shares(scene: Mapping[str, np.ndarray], product: np.ndarray, settings
         attention = np.asarray(scene["attention"], np.float64).reshape(-1)
     contributions = attention * distances
     pulls = attention * (contributions.sum() - distances)
-    return RegionShares(*(values.reshape(grid) for values in (attention, distances, contributions, pulls)))
+    return RegionShares(
+        *(values.reshape(grid) for values in (attention, distances, contributions, pulls))
+    )
 
 
 def _squares(regions: np.ndarray, product: np.ndarray) -> np.ndarray:
@@ -88,17 +98,25 @@ def place(cell: Sequence[int], grid: Sequence[int]) -> str:
 
 
 def attention_overlay(picture: Image.Image, attention: np.ndarray) -> Image.Image:
-    """Lays attention `[rows, columns]` over a grey copy of an RGB picture: dark where it is least, light where it is most."""
+    """Lays attention `[rows, columns]` over a grey copy of an RGB picture: dark where it is least,
+    light where it is most."""
     low, high = attention.min(), attention.max()
-    scaled = (attention - low) / (high - low) if high > low else np.full_like(attention, 0.5, dtype=float)
+    scaled = (
+        (attention - low) / (high - low)
+        if high > low
+        else np.full_like(attention, 0.5, dtype=float)
+    )
     smooth = _spread(scaled, picture) * (len(ATTENTION) - 1)
     anchors = np.array([_rgb(colour) for colour in ATTENTION])
-    colours = np.stack([np.interp(smooth, np.arange(len(anchors)), channel) for channel in anchors.T], axis=-1)
+    colours = np.stack(
+        [np.interp(smooth, np.arange(len(anchors)), channel) for channel in anchors.T], axis=-1
+    )
     return _blend(_grey(picture), colours, np.full(smooth.shape, _STRENGTH))
 
 
 def pull_overlay(picture: Image.Image, pulls: np.ndarray) -> Image.Image:
-    """Lays pulls `[rows, columns]` over a grey copy of an RGB picture: `CLOSER` and `FARTHER`, the stronger the denser."""
+    """Lays pulls `[rows, columns]` over a grey copy of an RGB picture: `CLOSER` and `FARTHER`, the
+    stronger the denser."""
     most = np.abs(pulls).max()
     smooth = _spread(pulls / most if most else pulls, picture)
     colours = np.where(smooth[..., None] > 0, _rgb(CLOSER), _rgb(FARTHER))
@@ -112,7 +130,9 @@ def _grey(picture: Image.Image) -> Image.Image:
 
 def _spread(values: np.ndarray, picture: Image.Image) -> np.ndarray:
     """Values of the regions at each pixel, between the regions' centres linear."""
-    return np.asarray(Image.fromarray(values.astype(np.float32)).resize(picture.size, Image.Resampling.BILINEAR))
+    return np.asarray(
+        Image.fromarray(values.astype(np.float32)).resize(picture.size, Image.Resampling.BILINEAR)
+    )
 
 
 def _rgb(colour: str) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""A folder that shows what a run has learned: one page with everything, and its pictures one by one."""
+"""A folder that shows what a run has learned: one page with everything, and its pictures one by
+one."""
 
 from pathlib import Path
 from typing import Any
@@ -32,26 +33,33 @@ PAGE = "report.html"
 
 
 def write_report(
-    run: str | Path, data: str | Path, split: str, out: str | Path, beside: str | Path | None = None
+    run: str | Path,
+    data: str | Path,
+    split: str,
+    out: str | Path,
+    beside: str | Path | None = None,
 ) -> list[Path]:
-    """Writes what a finished run has learned: a page that needs no other file, and some of its pictures as PNG.
+    """Writes what a finished run has learned: a page that needs no other file, and some of its
+    pictures as PNG.
 
-    The figures are those of the run's stored evaluation; a run without one of this data and its present model is evaluated
-    first.
+    The figures are those of the run's stored evaluation; a run without one of this data and its
+    present model is evaluated first.
 
     Args:
         run: run folder.
         data: prepared data.
         split: the split that it is evaluated on.
-        out: folder to make; it gets `report.html`, `loss_curve.png`, `ranked_products.png`, `attention.png` and
-            `calibration.png`.
-        beside: another run to lay beside this one, the reference of the differences. Defaults to None: none.
+        out: folder to make; it gets `report.html`, `loss_curve.png`, `ranked_products.png`,
+            `attention.png` and `calibration.png`.
+        beside: another run to lay beside this one, the reference of the differences. Defaults to
+            None: none.
 
     Returns:
         The files.
 
     Raises:
-        InputError: no run or data, `out` exists, or `beside` is the same run or one that ranks other pairs.
+        InputError: no run or data, `out` exists, or `beside` is the same run or one that ranks
+            other pairs.
         ImportError: matplotlib or Jinja2 is not installed.
     """
     out = Path(out)
@@ -63,7 +71,9 @@ def write_report(
     with page_style():
         figures = {
             "loss_curve.png": loss_curve(first.history, first.config.training.margin),
-            "ranked_products.png": ranking_board(ranked_rows(first.model, first.pairs, rows, ranker=first.ranker)),
+            "ranked_products.png": ranking_board(
+                ranked_rows(first.model, first.pairs, rows, ranker=first.ranker)
+            ),
             "attention.png": attention_figure(first.model, first.pairs, rows),
             "calibration.png": calibration_curve(first.stored.result["calibration"]),
         }
@@ -84,20 +94,29 @@ def check_report(run: str | Path, out: str | Path | None, beside: str | Path | N
     """
     if out is None:
         if beside is not None:
-            raise InputError("Another run is laid beside this one in the report: name a folder for it with --report.")
+            raise InputError(
+                "Another run is laid beside this one in the report: name a folder for it with "
+                "--report."
+            )
         return
     require_new(Path(out))
     if beside is not None:
         if Path(beside).resolve() == Path(run).resolve():
             raise InputError(f"The run {run} cannot be laid beside itself. Name another one.")
         if not (Path(beside) / "model.keras").is_file():
-            raise InputError(f"{beside} holds no trained model to lay beside {run}. Name a run that has ended.")
+            raise InputError(
+                f"{beside} holds no trained model to lay beside {run}. Name a run that has ended."
+            )
     template()
     new_figure(1, 1, (1, 1))
 
 
 def ranked_rows(
-    model: CompleteTheLook, pairs: Pairs, rows: np.ndarray, count: int = RANKED, ranker: Ranker | None = None
+    model: CompleteTheLook,
+    pairs: Pairs,
+    rows: np.ndarray,
+    count: int = RANKED,
+    ranker: Ranker | None = None,
 ) -> list[dict[str, Any]]:
     """What `ranking_board` draws, for some rows of the table.
 
@@ -127,14 +146,17 @@ def ranked_rows(
                 "product": own[number],
                 "title": short_name(pairs.categories[pairs.category[row]]),
                 "rank": f"{1 + nearer:g} of {1 + len(others)}",
-                "ranked": list(zip(pictures, distances[nearest].tolist(), is_own.tolist(), strict=True)),
+                "ranked": list(
+                    zip(pictures, distances[nearest].tolist(), is_own.tolist(), strict=True)
+                ),
             }
         )
     return result
 
 
 def attention_figure(model: CompleteTheLook, pairs: Pairs, rows: np.ndarray) -> Any:
-    """Attention of the model over some scenes, for up to six categories; without a category vector one map a scene.
+    """Attention of the model over some scenes, for up to six categories; without a category vector
+    one map a scene.
 
     Args:
         model: the trained model.
@@ -148,10 +170,14 @@ def attention_figure(model: CompleteTheLook, pairs: Pairs, rows: np.ndarray) -> 
     shown = range(min(CATEGORIES, len(model.categories))) if by_category else range(1)
     scenes = _pictures(pairs, pairs.scene[rows], pairs.window[rows], model.image_size)
     maps = [
-        model.scene_tower.predict({"scene": scenes, "category": np.full(len(rows), index, np.int32)}, verbose=0)["attention"]
+        model.scene_tower.predict(
+            {"scene": scenes, "category": np.full(len(rows), index, np.int32)}, verbose=0
+        )["attention"]
         for index in shown
     ]
-    names = [model.categories[index] for index in shown] if by_category else [model.config.attention]
+    names = (
+        [model.categories[index] for index in shown] if by_category else [model.config.attention]
+    )
     titles = [f"{short_name(pairs.categories[pairs.category[row]])} cut out" for row in rows]
     return attention_board(scenes, np.stack(maps, axis=1), names, titles)
 
@@ -161,7 +187,10 @@ def _spread(pairs: Pairs, count: int) -> np.ndarray:
     scenes: set[int] = set()
     chosen: list[int] = []
     usable = pairs.has_negative()
-    by_category = [list(np.flatnonzero(usable & (pairs.category == index))) for index in range(len(pairs.categories))]
+    by_category = [
+        list(np.flatnonzero(usable & (pairs.category == index)))
+        for index in range(len(pairs.categories))
+    ]
     while any(by_category) and len(chosen) < count:
         for rows in by_category:
             row = next((row for row in rows if pairs.scene[row] not in scenes), None)
@@ -173,4 +202,6 @@ def _spread(pairs: Pairs, count: int) -> np.ndarray:
 
 
 def _pictures(pairs: Pairs, rows: np.ndarray, windows: np.ndarray | None, size: int) -> np.ndarray:
-    return np.concatenate(list(image_batches(pairs.images, rows, windows, 32, size).as_numpy_iterator()))
+    return np.concatenate(
+        list(image_batches(pairs.images, rows, windows, 32, size).as_numpy_iterator())
+    )

@@ -14,8 +14,8 @@ NEAREST = 6
 
 @dataclass(frozen=True)
 class Candidate:
-    """A ranked product: its id, picture and distance, and what it is to the scene: `own`, `other` (another product of the
-    scene, which is not counted) or `negative`."""
+    """A ranked product: its id, picture and distance, and what it is to the scene: `own`, `other`
+    (another product of the scene, which is not counted) or `negative`."""
 
     id: str
     picture: Picture
@@ -25,7 +25,8 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Ranking:
-    """How a run ranked one pair: the rank of its product among how many, its percentile and distance, and the nearest."""
+    """How a run ranked one pair: the rank of its product among how many, its percentile and
+    distance, and the nearest."""
 
     rank: float
     among: int
@@ -46,9 +47,11 @@ class Case:
     rankings: tuple[Ranking, ...]
 
 
-def best_pairs(percentiles: np.ndarray, gaps: np.ndarray, scenes: Sequence[str], count: int) -> list[int]:
-    """The pairs with the highest percentile (all that are ranked first have 1), the largest gap first; of different scenes,
-    and none that is worse than chance.
+def best_pairs(
+    percentiles: np.ndarray, gaps: np.ndarray, scenes: Sequence[str], count: int
+) -> list[int]:
+    """The pairs with the highest percentile (all that are ranked first have 1), the largest gap
+    first; of different scenes, and none that is worse than chance.
 
     Args:
         percentiles: float `[pairs]`, share of the negatives that are farther than the product.
@@ -64,16 +67,25 @@ def best_pairs(percentiles: np.ndarray, gaps: np.ndarray, scenes: Sequence[str],
 
 
 def worst_pairs(
-    percentiles: np.ndarray, gaps: np.ndarray, scenes: Sequence[str], count: int, besides: Sequence[int] = ()
+    percentiles: np.ndarray,
+    gaps: np.ndarray,
+    scenes: Sequence[str],
+    count: int,
+    besides: Sequence[int] = (),
 ) -> list[int]:
-    """As `best_pairs`, but the lowest percentile and the smallest gap first, none that is better than chance, and none of the
-    rows `besides`."""
+    """As `best_pairs`, but the lowest percentile and the smallest gap first, none that is better
+    than chance, and none of the rows `besides`."""
     order = np.lexsort((gaps, percentiles))
-    return of_different_scenes(order[(percentiles[order] <= 0.5) & ~np.isin(order, besides)], scenes, count)
+    return of_different_scenes(
+        order[(percentiles[order] <= 0.5) & ~np.isin(order, besides)], scenes, count
+    )
 
 
-def better_pairs(percentiles: np.ndarray, other: np.ndarray, scenes: Sequence[str], count: int) -> list[int]:
-    """The pairs whose percentile is most above that of another run, the largest difference first; of different scenes."""
+def better_pairs(
+    percentiles: np.ndarray, other: np.ndarray, scenes: Sequence[str], count: int
+) -> list[int]:
+    """The pairs whose percentile is most above that of another run, the largest difference first;
+    of different scenes."""
     difference = percentiles - other
     order = np.argsort(-difference, kind="stable")
     return of_different_scenes(order[difference[order] > 0], scenes, count)
@@ -104,9 +116,14 @@ def read_case(runs: Sequence[EvaluatedRun], number: int) -> Case:
         product_id=product_id,
         category=category,
         scene=scene_picture(
-            images, first.pairs.scene[row], f"Scene {scene_id}; the part with its {name} is pale", first.pairs.window[row]
+            images,
+            first.pairs.scene[row],
+            f"Scene {scene_id}; the part with its {name} is pale",
+            first.pairs.window[row],
         ),
-        product=product_picture(images, first.pairs.product[row], f"Its own product {product_id}, {name}"),
+        product=product_picture(
+            images, first.pairs.product[row], f"Its own product {product_id}, {name}"
+        ),
         rankings=tuple(_ranking(run, number, name) for run in runs),
     )
 

@@ -45,7 +45,12 @@ def product_picture(images: Images, row: int, alt: str, side: int = SIDE) -> Pic
 
 
 def scene_picture(
-    images: Images, row: int, alt: str, window: np.ndarray, attention: np.ndarray | None = None, side: int = SIDE
+    images: Images,
+    row: int,
+    alt: str,
+    window: np.ndarray,
+    attention: np.ndarray | None = None,
+    side: int = SIDE,
 ) -> Picture:
     """A scene, pale where the model does not see it.
 
@@ -54,12 +59,15 @@ def scene_picture(
         row: int, its row in `images`.
         alt: str.
         window: float `[4]`, what the model sees: left, top, right, bottom as shares.
-        attention: float `[rows, columns]`, laid over the window: bright where it is high. Defaults to None: none.
+        attention: float `[rows, columns]`, laid over the window: bright where it is high. Defaults
+            to None: none.
         side: int, pixels.
     """
     scene = pixels_of(images, row)
     height, width = scene.shape[:2]
-    left, top, right, bottom = (np.asarray(window) * [width, height, width, height]).round().astype(int)
+    left, top, right, bottom = (
+        (np.asarray(window) * [width, height, width, height]).round().astype(int)
+    )
     shown = (scene // 4 + 191).astype(np.uint8)
     kept = np.s_[top:bottom, left:right]
     shown[kept] = scene[kept] if attention is None else _overlay(scene[kept], attention)
@@ -77,11 +85,20 @@ def to_picture(pixels: np.ndarray, alt: str, side: int = SIDE) -> Picture:
 
 @contextlib.contextmanager
 def page_style() -> Iterator[None]:
-    """Figures that are made in it have one colour for all that is written; `to_drawing` turns it for dark pages."""
+    """Figures that are made in it have one colour for all that is written; `to_drawing` turns it
+    for dark pages."""
     from matplotlib import rc_context
 
     text = dict.fromkeys(
-        ("text.color", "axes.labelcolor", "axes.titlecolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
+        (
+            "text.color",
+            "axes.labelcolor",
+            "axes.titlecolor",
+            "axes.edgecolor",
+            "xtick.color",
+            "ytick.color",
+        ),
+        INK,
     )
     with rc_context({**text, "svg.hashsalt": "ctl_keras"}):
         yield
@@ -91,11 +108,15 @@ def to_drawing(figure: Any, alt: str) -> Drawing:
     """A matplotlib figure as SVG, twice: as it is, and with light ink for dark pages."""
     file = io.StringIO()
     with page_style():
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        figure.savefig(
+            file, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
+        )
     light = dark = file.getvalue()
     for colour, other in _ON_DARK.items():
         dark = dark.replace(colour, other)
-    return Drawing(_data_uri("image/svg+xml", light.encode()), _data_uri("image/svg+xml", dark.encode()), alt)
+    return Drawing(
+        _data_uri("image/svg+xml", light.encode()), _data_uri("image/svg+xml", dark.encode()), alt
+    )
 
 
 def pixels_of(images: Images, row: int) -> np.ndarray:
@@ -109,7 +130,9 @@ def _overlay(pixels: np.ndarray, attention: np.ndarray) -> np.ndarray:
     height, width = pixels.shape[:2]
     low, high = attention.min(), attention.max()
     scaled = (attention - low) / (high - low) if high > low else np.full_like(attention, 0.5)
-    smooth = Image.fromarray(scaled.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
+    smooth = Image.fromarray(scaled.astype(np.float32)).resize(
+        (width, height), Image.Resampling.BILINEAR
+    )
     colours = colormaps["inferno"](np.clip(np.asarray(smooth), 0, 1))[..., :3] * 255
     return ((pixels + colours) / 2).astype(np.uint8)
 

@@ -29,8 +29,8 @@ class MappedProduct:
 
 @dataclass(frozen=True)
 class ProductMap:
-    """The map: its products, its size in cells, its categories and how many of each are shown, how many products there are,
-    and the share of the variance that lies in the plane."""
+    """The map: its products, its size in cells, its categories and how many of each are shown, how
+    many products there are, and the share of the variance that lies in the plane."""
 
     products: tuple[MappedProduct, ...]
     columns: int
@@ -41,15 +41,21 @@ class ProductMap:
 
 
 def product_map(model: CompleteTheLook, pairs: Pairs, largest: int = LARGEST) -> ProductMap:
-    """Maps the candidates of a table's pairs by the first two principal components of their embeddings.
+    """Maps the candidates of a table's pairs by the first two principal components of their
+    embeddings.
 
     Args:
         model: the trained model.
         pairs: the table, whose category indexes the model's.
-        largest: int. Of more products so many are drawn at random, always the same. Defaults to 600.
+        largest: int. Of more products so many are drawn at random, always the same. Defaults to
+            600.
     """
     asked = np.unique(pairs.category)
-    category_of = {int(image): int(category) for category in asked for image in pairs.category_products[category]}
+    category_of = {
+        int(image): int(category)
+        for category in asked
+        for image in pairs.category_products[category]
+    }
     every = np.array(sorted(category_of), int)
     images = every
     if len(every) > largest:
@@ -59,7 +65,11 @@ def product_map(model: CompleteTheLook, pairs: Pairs, largest: int = LARGEST) ->
     columns = int(np.ceil(np.sqrt(_SPARE * _ASPECT * len(images))))
     rows = int(np.ceil(_SPARE * len(images) / columns))
     cells = snap_to_grid(plane, columns, rows)
-    shown = [category for category in asked.tolist() if any(category_of[int(image)] == category for image in images)]
+    shown = [
+        category
+        for category in asked.tolist()
+        if any(category_of[int(image)] == category for image in images)
+    ]
     products = tuple(
         MappedProduct(
             id=pairs.images.ids[image],
@@ -71,24 +81,31 @@ def product_map(model: CompleteTheLook, pairs: Pairs, largest: int = LARGEST) ->
         for image, (column, row) in zip(images, cells, strict=True)
     )
     counts = np.bincount([product.category for product in products])
-    categories = tuple((short_name(pairs.categories[index]), int(count)) for index, count in zip(shown, counts, strict=True))
+    categories = tuple(
+        (short_name(pairs.categories[index]), int(count))
+        for index, count in zip(shown, counts, strict=True)
+    )
     return ProductMap(products, columns, rows, categories, len(every), share)
 
 
 def principal_plane(embeddings: np.ndarray) -> tuple[np.ndarray, float]:
     """The first two principal components.
 
-    Their signs are those that make the largest loading positive, so that the same embeddings give the same map.
+    Their signs are those that make the largest loading positive, so that the same embeddings give
+    the same map.
 
     Args:
         embeddings: float `[products, dim]`.
 
     Returns:
-        float64 `[products, 2]`, and the share of the variance that lies in them (0 if there is none).
+        float64 `[products, 2]`, and the share of the variance that lies in them (0 if there is
+        none).
     """
     centred = np.asarray(embeddings, np.float64) - np.mean(embeddings, axis=0, dtype=np.float64)
     _, scale, axes = np.linalg.svd(centred, full_matrices=False)
-    axes = axes[:2] * np.sign(axes[np.arange(len(axes[:2])), np.abs(axes[:2]).argmax(axis=1)])[:, None]
+    axes = (
+        axes[:2] * np.sign(axes[np.arange(len(axes[:2])), np.abs(axes[:2]).argmax(axis=1)])[:, None]
+    )
     plane = np.zeros((len(centred), 2))
     plane[:, : len(axes)] = centred @ axes.T
     variance = np.square(scale)
@@ -104,7 +121,8 @@ def snap_to_grid(plane: np.ndarray, columns: int, rows: int) -> np.ndarray:
         rows: int, of the grid, which has at least as many cells as there are points.
 
     Returns:
-        int `[points, 2]`: column from the left, row from the top, both from 0; the second coordinate points up.
+        int `[points, 2]`: column from the left, row from the top, both from 0; the second
+        coordinate points up.
     """
     low, high = plane.min(axis=0), plane.max(axis=0)
     share = (plane - low) / np.where(high > low, high - low, 1)

@@ -29,14 +29,49 @@ SECTIONS = (
 
 # shown whether or not they differ from the defaults
 SETTINGS = (
-    *(f"model.{name}" for name in ("backbone", "weights", "global_tap", "local_tap", "train_backbone", "attention")),
-    *("model.distance", "model.dim", "data.image_size", "training.epochs", "training.batch_size", "training.optimizer"),
-    *("training.learning_rate", "training.in_batch", "training.miner", "training.margin", "training.seed"),
+    *(
+        f"model.{name}"
+        for name in (
+            "backbone",
+            "weights",
+            "global_tap",
+            "local_tap",
+            "train_backbone",
+            "attention",
+        )
+    ),
+    *(
+        "model.distance",
+        "model.dim",
+        "data.image_size",
+        "training.epochs",
+        "training.batch_size",
+        "training.optimizer",
+    ),
+    *(
+        "training.learning_rate",
+        "training.in_batch",
+        "training.miner",
+        "training.margin",
+        "training.seed",
+    ),
 )
 
 
 FRAMES = (
-    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7b3294", "#f0e442", "#e7298a", "#888888", "#66a61e"),
+    *(
+        "#0072b2",
+        "#d55e00",
+        "#009e73",
+        "#cc79a7",
+        "#b8860b",
+        "#56b4e9",
+        "#7b3294",
+        "#f0e442",
+        "#e7298a",
+        "#888888",
+        "#66a61e",
+    ),
     "#99000d",
 )
 CASES, DIFFERING = 5, 3
@@ -55,7 +90,8 @@ def render(
     Args:
         run: the run.
         beside: another one that ranked the same pairs, or None.
-        comparison: of both, `beside` being the reference, as `compare_evaluations` gives it; None without one.
+        comparison: of both, `beside` being the reference, as `compare_evaluations` gives it; None
+            without one.
         data: the prepared data's folder.
         data_hash: its hash.
         rows: int array, the rows of `run.pairs` whose scenes show the attention.
@@ -68,12 +104,15 @@ def render(
     worst = worst_pairs(run.percentiles, gaps, scenes, CASES, besides=best)
     products = product_map(run.model, run.pairs)
     losses = _losses(runs)
-    differences = [(name, figures["model_minus_baseline"]) for name, figures in result["baselines"].items()]
+    differences = [
+        (name, figures["model_minus_baseline"]) for name, figures in result["baselines"].items()
+    ]
     sections = SECTIONS if beside is None else (*SECTIONS, ("beside", "The other run"))
     with page_style():
         calibration = to_drawing(
             calibration_curve(result["calibration"]),
-            "Share of positives by probability, beside the diagonal of a perfect calibration; the table has the values.",
+            "Share of positives by probability, beside the diagonal of a perfect calibration; the "
+            "table has the values.",
         )
     return template().render(
         run=run,
@@ -101,7 +140,11 @@ def render(
 
 
 def _beside(
-    run: EvaluatedRun, beside: EvaluatedRun, comparison: dict[str, Any], scenes: list[str], losses: list[Drawing | None]
+    run: EvaluatedRun,
+    beside: EvaluatedRun,
+    comparison: dict[str, Any],
+    scenes: list[str],
+    losses: list[Drawing | None],
 ) -> dict[str, Any]:
     reference, figures = comparison["runs"]
     difference, names = figures["minus_reference"], (str(run.run), str(beside.run))
@@ -122,14 +165,23 @@ def _beside(
 def _losses(runs: Sequence[EvaluatedRun]) -> list[Drawing | None]:
     """The loss curves, on the same scales; None for a run without a history."""
     with page_style():
-        figures = [loss_curve(run.history, run.config.training.margin) if run.history else None for run in runs]
+        figures = [
+            loss_curve(run.history, run.config.training.margin) if run.history else None
+            for run in runs
+        ]
     drawn = [figure for figure in figures if figure is not None]
     for axes in zip(*(figure.axes for figure in drawn), strict=True):
-        low, high = min(axis.get_ylim()[0] for axis in axes), max(axis.get_ylim()[1] for axis in axes)
+        low, high = (
+            min(axis.get_ylim()[0] for axis in axes),
+            max(axis.get_ylim()[1] for axis in axes),
+        )
         for axis in axes:
             axis.set_ylim(low, high)
     return [
-        figure and to_drawing(figure, f"Triplet loss and triplet accuracy of {run.run} by epoch: {_course(run)}")
+        figure
+        and to_drawing(
+            figure, f"Triplet loss and triplet accuracy of {run.run} by epoch: {_course(run)}"
+        )
         for figure, run in zip(figures, runs, strict=True)
     ]
 
@@ -163,51 +215,84 @@ def template() -> Any:
     except ImportError:
         raise ImportError("Reports need Jinja2: pip install 'ctl-keras[pictures]'") from None
     loader = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.globals["metrics"] = METRICS
     return environment.get_template("report.html")
 
 
-def facts(runs: Sequence[EvaluatedRun], data: str, data_hash: str) -> dict[str, list[tuple[str, str]]]:
+def facts(
+    runs: Sequence[EvaluatedRun], data: str, data_hash: str
+) -> dict[str, list[tuple[str, str]]]:
     """What was evaluated, in groups of (name, value): the data, and each run."""
     result, scenes = runs[0].stored.result, {scene for scene, _, _ in runs[0].stored.pairs}
     evaluation = [
         ("data", data),
         ("split", result["split"]),
         ("pairs", f"{result['pairs']} of {len(scenes)} scenes"),
-        *((f"left out: {reason}", f"{count} pairs") for reason, count in result["left_out"].items()),
+        *(
+            (f"left out: {reason}", f"{count} pairs")
+            for reason, count in result["left_out"].items()
+        ),
         ("hash of the data", data_hash),
         ("hash of the candidates", result["candidates"]),
     ]
     names = ("The run",) if len(runs) == 1 else ("The first run", "The second run")
-    return {"The evaluation": evaluation, **{name: _of_run(run, data_hash) for name, run in zip(names, runs, strict=True)}}
+    return {
+        "The evaluation": evaluation,
+        **{name: _of_run(run, data_hash) for name, run in zip(names, runs, strict=True)},
+    }
 
 
 def _of_run(run: EvaluatedRun, data_hash: str) -> list[tuple[str, str]]:
     record, unknown = run.record, "not recorded"
-    trained_on, best = record.get("data_hash", unknown), record.get("best", {}).get("epoch", unknown)
+    trained_on, best = (
+        record.get("data_hash", unknown),
+        record.get("best", {}).get("epoch", unknown),
+    )
     return [
         ("folder", str(run.run)),
         ("model written", f"{run.written:%Y-%m-%d %H:%M} UTC"),
         ("hash of the model", run.stored.result["model_hash"]),
         ("trained on", str(record.get("data", unknown))),
-        ("hash of that data", f"{trained_on} ({'the same' if trained_on == data_hash else 'other'} data)"),
+        (
+            "hash of that data",
+            f"{trained_on} ({'the same' if trained_on == data_hash else 'other'} data)",
+        ),
         ("epochs", f"{record.get('epochs', unknown)}, the best is {best}"),
         ("seconds", str(record.get("seconds", unknown))),
-        ("versions", ", ".join(f"{name} {version}" for name, version in record.get("versions", {}).items()) or unknown),
+        (
+            "versions",
+            ", ".join(f"{name} {version}" for name, version in record.get("versions", {}).items())
+            or unknown,
+        ),
         ("command", shlex.join(record.get("command", [])) or unknown),
     ]
 
 
 def settings(configs: Sequence[Config]) -> list[tuple[str, list[str]]]:
-    """The settings that matter, each with its values in some runs: `SETTINGS`, and what is no default or differs."""
+    """The settings that matter, each with its values in some runs: `SETTINGS`, and what is no
+    default or differs."""
     flat, defaults = [_flat(config) for config in configs], _flat(Config())
-    shown = [name for name in defaults if name in SETTINGS or any(one[name] != defaults[name] for one in flat)]
+    shown = [
+        name
+        for name in defaults
+        if name in SETTINGS or any(one[name] != defaults[name] for one in flat)
+    ]
     return [(name, [_value(one[name]) for one in flat]) for name in shown]
 
 
 def _flat(config: Config) -> dict[str, Any]:
-    return {f"{part}.{name}": value for part, values in to_dict(config).items() for name, value in values.items()}
+    return {
+        f"{part}.{name}": value
+        for part, values in to_dict(config).items()
+        for name, value in values.items()
+    }
 
 
 def _value(value: Any) -> str:

@@ -23,7 +23,8 @@ from ctl_keras.training.run import load_run
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """A run with what its evaluation stored, and its model, which gives the pictures what no table holds.
+    """A run with what its evaluation stored, and its model, which gives the pictures what no table
+    holds.
 
     Attributes:
         run: the run folder.
@@ -51,7 +52,8 @@ class EvaluatedRun:
 
     @property
     def ranks(self) -> np.ndarray:
-        """The rank of each pair's product, 1 for the nearest, ties counting half; float64 `[ranked]`."""
+        """The rank of each pair's product, 1 for the nearest, ties counting half; float64
+        `[ranked]`."""
         return 1 / self.stored.values[:, 3]
 
     @property
@@ -60,7 +62,8 @@ class EvaluatedRun:
         return self.stored.values[:, 0]
 
     def gaps(self) -> np.ndarray:
-        """How much farther than the pair's product its nearest negative is, float64 `[ranked]`; below 0 if it is nearer."""
+        """How much farther than the pair's product its nearest negative is, float64 `[ranked]`;
+        below 0 if it is nearer."""
         gaps = np.full(len(self.pairs), np.nan)
         for rows, distances, own, negative in ranked_blocks(self.pairs, self.ranker):
             gaps[rows] = np.where(negative, distances, np.inf).min(axis=1) - own[:, 0]
@@ -68,7 +71,8 @@ class EvaluatedRun:
 
 
 def read_evaluated_run(run: str | Path, data: str | Path, split: str) -> EvaluatedRun:
-    """Reads a run and its evaluation; evaluates it first if nothing is stored of this data and its present model.
+    """Reads a run and its evaluation; evaluates it first if nothing is stored of this data and its
+    present model.
 
     Raises:
         InputError: as `load_run`, `read_records` and `evaluate_run`.
@@ -82,7 +86,9 @@ def read_evaluated_run(run: str | Path, data: str | Path, split: str) -> Evaluat
         record=record,
         config=from_dict(Config, read_json(run / "config.json", "The settings of the run")),
         history=read_history(run / "history.csv"),
-        written=datetime.datetime.fromtimestamp((run / "model.keras").stat().st_mtime, datetime.timezone.utc),
+        written=datetime.datetime.fromtimestamp(
+            (run / "model.keras").stat().st_mtime, datetime.timezone.utc
+        ),
         model=model,
         pairs=pairs,
         rows=np.flatnonzero(pairs.has_negative()),

@@ -12,13 +12,22 @@ from ctl_keras.data.records import read_pair_columns, read_records
 from ctl_keras.data.splits import SPLITS
 from ctl_keras.errors import InputError
 from ctl_keras.files import new_file
-from ctl_keras.pictures.boards import INK, NEGATIVE, POSITIVE, draw_image, new_figure, save, short_name
+from ctl_keras.pictures.boards import (
+    INK,
+    NEGATIVE,
+    POSITIVE,
+    draw_image,
+    new_figure,
+    save,
+    short_name,
+)
 
 SAMPLES = 8  # a split
 
 
 def write_sample_board(data: str | Path, to: str | Path, seed: int = 0) -> Path:
-    """Draws some pairs of each split, spread over the categories: the scene with the kept part and the box, and the product.
+    """Draws some pairs of each split, spread over the categories: the scene with the kept part and
+    the box, and the product.
 
     Args:
         data: folder that `prepare` made.
@@ -40,7 +49,11 @@ def write_sample_board(data: str | Path, to: str | Path, seed: int = 0) -> Path:
         for column, row in enumerate(_spread(pairs, random)):
             _draw_scene(axes[2 * number, column], pairs, row, boxes[row], split)
             product = _pixels(pairs, pairs.product[row])
-            draw_image(axes[2 * number + 1, column], product, short_name(pairs.categories[pairs.category[row]]))
+            draw_image(
+                axes[2 * number + 1, column],
+                product,
+                short_name(pairs.categories[pairs.category[row]]),
+            )
     with new_file(to) as temporary:
         return save(figure, temporary) and to
 
@@ -65,9 +78,14 @@ def _draw_scene(axis: Any, pairs: Pairs, row: int, box: np.ndarray, split: str) 
     kept = np.s_[round(top) : round(bottom), round(left) : round(right)]
     shown[kept] = scene[kept]
     draw_image(axis, shown, split, INK)
-    for (x, y, right, bottom), colour in ((pairs.window[row] * size, POSITIVE), (box * size, NEGATIVE)):
+    for (x, y, right, bottom), colour in (
+        (pairs.window[row] * size, POSITIVE),
+        (box * size, NEGATIVE),
+    ):
         if not np.isnan(x):
-            axis.add_patch(Rectangle((x, y), right - x, bottom - y, fill=False, color=colour, linewidth=1.5))
+            axis.add_patch(
+                Rectangle((x, y), right - x, bottom - y, fill=False, color=colour, linewidth=1.5)
+            )
 
 
 def _pixels(pairs: Pairs, image: int) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""The catalog's embedder as an Apache Beam transform, for catalogs that outgrow one machine. Needs `ctl-keras[beam]`."""
+"""The catalog's embedder as an Apache Beam transform, for catalogs that outgrow one machine. Needs
+`ctl-keras[beam]`."""
 
 import uuid
 from collections.abc import Sequence
@@ -18,16 +19,20 @@ try:
     from apache_beam.ml.inference.base import ModelHandler, PredictionResult, RunInference
     from apache_beam.options.pipeline_options import PipelineOptions
 except ImportError:
-    raise InputError("Apache Beam is not installed. Install it with: pip install ctl-keras[beam]") from None
+    raise InputError(
+        "Apache Beam is not installed. Install it with: pip install ctl-keras[beam]"
+    ) from None
 
 Picture = tuple[str, str]
 
 
 class EmbedPictures(beam.PTransform):  # type: ignore[misc]
-    """Embeds pictures: a `PCollection` of pairs `(fingerprint, image)` -> one of dicts of `fingerprint`, `embedding` (list of
-    floats) and `problem` (str or None): what a part of an unfinished catalog holds.
+    """Embeds pictures: a `PCollection` of pairs `(fingerprint, image)` -> one of dicts of
+    `fingerprint`, `embedding` (list of floats) and `problem` (str or None): what a part of an
+    unfinished catalog holds.
 
-    Each worker process loads the export once. Workers read the export and the pictures by the paths they are given.
+    Each worker process loads the export once. Workers read the export and the pictures by the paths
+    they are given.
 
     Args:
         model: an export's folder.
@@ -38,11 +43,16 @@ class EmbedPictures(beam.PTransform):  # type: ignore[misc]
         self._model = str(model)
 
     def expand(self, pictures: Any) -> Any:
-        return pictures | RunInference(_Handler(self._model)) | beam.Map(lambda result: result.inference)
+        return (
+            pictures
+            | RunInference(_Handler(self._model))
+            | beam.Map(lambda result: result.inference)
+        )
 
 
 class _Handler(ModelHandler):  # type: ignore[misc]
-    """Beam's own handlers for TensorFlow call `keras.models.load_model`, which cannot read a SavedModel under Keras 3."""
+    """Beam's own handlers for TensorFlow call `keras.models.load_model`, which cannot read a
+    SavedModel under Keras 3."""
 
     def __init__(self, model: str):
         super().__init__(max_batch_size=32)
@@ -51,10 +61,15 @@ class _Handler(ModelHandler):  # type: ignore[misc]
     def load_model(self) -> LocalModel:
         return LocalModel(self._model)
 
-    def run_inference(self, batch: Sequence[Picture], model: LocalModel, inference_args: Any = None) -> list[Any]:
+    def run_inference(
+        self, batch: Sequence[Picture], model: LocalModel, inference_args: Any = None
+    ) -> list[Any]:
         embeddings, problems = embed_pictures(model, [bytes_or_empty(image) for _, image in batch])
         return [
-            PredictionResult(picture, {FINGERPRINT: picture[0], "embedding": embedding.tolist(), "problem": problem})
+            PredictionResult(
+                picture,
+                {FINGERPRINT: picture[0], "embedding": embedding.tolist(), "problem": problem},
+            )
             for picture, embedding, problem in zip(batch, embeddings, problems, strict=True)
         ]
 
@@ -63,19 +78,23 @@ def embed_with_beam(arguments: Sequence[str] = ()) -> Embed:
     """A function that `build_catalog` embeds with.
 
     Args:
-        arguments: Beam's pipeline options, such as `["--runner=FlinkRunner", "--parallelism=8"]`. Defaults to none: the
-            DirectRunner, in this process.
+        arguments: Beam's pipeline options, such as `["--runner=FlinkRunner", "--parallelism=8"]`.
+            Defaults to none: the DirectRunner, in this process.
     """
 
     def embed(model: LocalModel, pictures: pa.Table, parts: Path) -> None:
         schema = part_schema(model.manifest["settings"]["dim"])
-        pairs = list(zip(pictures[FINGERPRINT].to_pylist(), pictures["image"].to_pylist(), strict=True))
+        pairs = list(
+            zip(pictures[FINGERPRINT].to_pylist(), pictures["image"].to_pylist(), strict=True)
+        )
         with beam.Pipeline(options=PipelineOptions(list(arguments))) as pipeline:
             _ = (
                 pipeline
                 | beam.Create(pairs)
                 | EmbedPictures(model.folder)
-                | beam.io.WriteToParquet(str(parts / uuid.uuid4().hex), schema, file_name_suffix=".parquet")
+                | beam.io.WriteToParquet(
+                    str(parts / uuid.uuid4().hex), schema, file_name_suffix=".parquet"
+                )
             )
 
     return embed

@@ -1,9 +1,10 @@
-"""A catalog on disk: products with their embeddings, in open formats, tied to the model that embedded them.
+"""A catalog on disk: products with their embeddings, in open formats, tied to the model that
+embedded them.
 
 ```
 CATALOG/<n>/                the newest number counts; it is there whole or not at all
-    embeddings.npy          float32 [products, dim], to be memory-mapped; unit vectors, as the model gives them
-    products.arrow          Arrow IPC file, to be memory-mapped: id, image, category, further columns, fingerprint
+    embeddings.npy          float32 [products, dim], memory-mapped; the model's unit vectors
+    products.arrow          Arrow IPC file, memory-mapped: id, image, category, …, fingerprint
     rejected.jsonl          {id, image, category, reason} of each product that was left out
     manifest.json           format, model_hash, dim, count, counts of the last update, hash
 ```
@@ -19,7 +20,14 @@ import numpy as np
 import pyarrow as pa
 
 from ctl_keras.errors import InputError
-from ctl_keras.files import json_hash, new_generation, newest_generation, read_json, sha256, write_json
+from ctl_keras.files import (
+    json_hash,
+    new_generation,
+    newest_generation,
+    read_json,
+    sha256,
+    write_json,
+)
 from ctl_keras.retrieval.ids import ids_mask
 from ctl_keras.retrieval.where import where
 
@@ -38,7 +46,8 @@ class Catalog:
         folder: `Path`.
         manifest: dict, its `manifest.json`.
         embeddings: float32 `[products, dim]`, `np.memmap`.
-        table: `pyarrow.Table` of `id`, `image`, `category` and the further columns of the products, row by row as `embeddings`.
+        table: `pyarrow.Table` of `id`, `image`, `category` and the further columns of the products,
+            row by row as `embeddings`.
 
     Raises:
         InputError: there is no catalog, or its files do not belong together.
@@ -52,26 +61,37 @@ class Catalog:
         self.folder = Path(folder)
         make = "`ctl-keras catalog --model DIR --products {} --out {}`"
         if self.folder.is_file():
-            raise InputError(f"{folder} is a file; a catalog is a folder. Make one with {make.format(folder, 'DIR')}.")
+            raise InputError(
+                f"{folder} is a file; a catalog is a folder. Make one with "
+                f"{make.format(folder, 'DIR')}."
+            )
         newest = newest_generation(self.folder)
         if newest is None or not (newest / "manifest.json").is_file():
-            raise InputError(f"{folder} holds no catalog. Make one with {make.format('F', folder)}.")
-        self.manifest: dict[str, Any] = read_json(newest / "manifest.json", "The manifest of the catalog")
+            raise InputError(
+                f"{folder} holds no catalog. Make one with {make.format('F', folder)}."
+            )
+        self.manifest: dict[str, Any] = read_json(
+            newest / "manifest.json", "The manifest of the catalog"
+        )
         if self.manifest.get("format") != FORMAT:
             raise InputError(
-                f"The catalog {folder} has the format {self.manifest.get('format')}; {FORMAT} is needed. Make it anew."
+                f"The catalog {folder} has the format {self.manifest.get('format')}; {FORMAT} is "
+                "needed. Make it anew."
             )
         try:
             self.table = pa.ipc.open_file(pa.memory_map(str(newest / "products.arrow"))).read_all()
             # numpy cannot map a file without rows
-            self.embeddings: np.ndarray = np.load(newest / "embeddings.npy", mmap_mode="r" if self.table.num_rows else None)
+            self.embeddings: np.ndarray = np.load(
+                newest / "embeddings.npy", mmap_mode="r" if self.table.num_rows else None
+            )
         except (OSError, ValueError, EOFError, pa.ArrowInvalid) as error:
             raise InputError(f"The catalog {folder} is damaged: {error}. Make it anew.") from None
         expected = (self.manifest["count"], self.manifest["dim"])
         if self.embeddings.shape != expected or self.table.num_rows != expected[0]:
             raise InputError(
-                f"The catalog {folder} is damaged: {self.table.num_rows} products, embeddings {list(self.embeddings.shape)}, "
-                f"and its manifest says {list(expected)}. Make it anew."
+                f"The catalog {folder} is damaged: {self.table.num_rows} products, embeddings "
+                f"{list(self.embeddings.shape)}, and its manifest says {list(expected)}. Make it "
+                "anew."
             )
 
     def __len__(self) -> int:
@@ -99,8 +119,10 @@ class Catalog:
         """
         if manifest.get("model_hash") != self.manifest["model_hash"]:
             raise InputError(
-                f"The catalog {self.folder} was embedded by another model ({self.manifest['model_hash'][:12]}) than {model} "
-                f"({str(manifest.get('model_hash'))[:12]}): their vectors cannot be compared. Embed it with this model."
+                f"The catalog {self.folder} was embedded by another model "
+                f"({self.manifest['model_hash'][:12]}) than {model} "
+                f"({str(manifest.get('model_hash'))[:12]}): their vectors cannot be compared. "
+                "Embed it with this model."
             )
 
     def where(self, expression: str) -> np.ndarray:
@@ -140,7 +162,9 @@ class Catalog:
         Returns:
             A dict for each, in the order of `rows`.
         """
-        chosen: list[dict[str, Any]] = self.table.drop_columns([FINGERPRINT]).take(pa.array(rows, pa.int64())).to_pylist()
+        chosen: list[dict[str, Any]] = (
+            self.table.drop_columns([FINGERPRINT]).take(pa.array(rows, pa.int64())).to_pylist()
+        )
         return chosen
 
 
@@ -157,7 +181,8 @@ def write_catalog(
 
     Args:
         folder: the catalog's.
-        fill: writes the embeddings of `table`'s rows into an array `[products, dim]` that lies on disk.
+        fill: writes the embeddings of `table`'s rows into an array `[products, dim]` that lies on
+            disk.
         table: `id`, `image`, `category`, `fingerprint` and further columns, sorted by category.
         dim: int. Size of the embeddings.
         model_hash: str. The model's, from its export's manifest.
@@ -175,7 +200,10 @@ def write_catalog(
             embeddings.flush()
         else:
             np.save(path, np.zeros(shape, np.float32))
-        with pa.OSFile(str(new / "products.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        with (
+            pa.OSFile(str(new / "products.arrow"), "wb") as file,
+            pa.ipc.new_file(file, table.schema) as writer,
+        ):
             writer.write_table(table.combine_chunks())
         with open(new / "rejected.jsonl", "w", encoding="utf-8") as lines:
             lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rejected)
@@ -185,8 +213,14 @@ def write_catalog(
             "model_hash": model_hash,
             "dim": dim,
             "count": table.num_rows,
-            "categories": {row["values"]: row["counts"] for row in table["category"].value_counts().to_pylist()},
-            "columns": {field.name: str(field.type) for field in table.schema if field.name not in (*COLUMNS, FINGERPRINT)},
+            "categories": {
+                row["values"]: row["counts"] for row in table["category"].value_counts().to_pylist()
+            },
+            "columns": {
+                field.name: str(field.type)
+                for field in table.schema
+                if field.name not in (*COLUMNS, FINGERPRINT)
+            },
             "update": counts,
             "files": files,
             "hash": json_hash([files["embeddings.npy"], files["products.arrow"]]),

@@ -1,6 +1,8 @@
-"""From a table of products to a catalog: what is new or changed is embedded, the rest is taken over.
+"""From a table of products to a catalog: what is new or changed is embedded, the rest is taken
+over.
 
-What was embedded waits in parts, `CATALOG/.parts-<model>/*.parquet`, until the catalog is written: a killed run goes on there.
+What was embedded waits in parts, `CATALOG/.parts-<model>/*.parquet`, until the catalog is written:
+a killed run goes on there.
 """
 
 import os
@@ -31,22 +33,26 @@ _NOT_FINITE = "the model gives no finite embedding"
 Embed = Callable[[LocalModel, pa.Table, Path], None]
 
 
-def build_catalog(model: str | Path, products: str | Path, out: str | Path, embed: Embed | None = None) -> Catalog:
+def build_catalog(
+    model: str | Path, products: str | Path, out: str | Path, embed: Embed | None = None
+) -> Catalog:
     """Embeds a table of products, or brings a catalog up to date with it.
 
-    A product whose picture's file is as it was (path, size, time of change) keeps its embedding, whatever else has changed;
-    pictures that several products share are embedded once. Products that the table no longer has are removed. A killed run
-    goes on when it is started again; a catalog that is there stays in use until the new state is complete.
+    A product whose picture's file is as it was (path, size, time of change) keeps its embedding,
+    whatever else has changed; pictures that several products share are embedded once. Products that
+    the table no longer has are removed. A killed run goes on when it is started again; a catalog
+    that is there stays in use until the new state is complete.
 
     Args:
         model: an export, see `LocalModel`.
         products: CSV or Parquet, see `read_products`.
         out: the catalog's folder.
-        embed: takes the model, a table of `image` and `fingerprint`, and the folder where it writes parts. Defaults to
-            `embed_here`, this process; `embed_with_beam` has a cluster do it.
+        embed: takes the model, a table of `image` and `fingerprint`, and the folder where it writes
+            parts. Defaults to `embed_here`, this process; `embed_with_beam` has a cluster do it.
 
     Returns:
-        The catalog. Its `manifest["update"]` counts what was added, changed, removed, unchanged and rejected, and why.
+        The catalog. Its `manifest["update"]` counts what was added, changed, removed, unchanged and
+        rejected, and why.
 
     Raises:
         InputError: no export, no such table, or a catalog of another model.
@@ -67,7 +73,9 @@ def build_catalog(model: str | Path, products: str | Path, out: str | Path, embe
         (embed or embed_here)(local, missing, parts)
     stored = StoredEmbeddings(before, parts, dim)
     if left := _missing(table, stored).num_rows:
-        raise RuntimeError(f"{left} of {missing.num_rows} pictures were not embedded. Start it again to go on.")
+        raise RuntimeError(
+            f"{left} of {missing.num_rows} pictures were not embedded. Start it again to go on."
+        )
 
     problems = stored.problems(stored.rows(table))
     for reason in dict.fromkeys(problem for problem in problems if problem):
@@ -75,9 +83,21 @@ def build_catalog(model: str | Path, products: str | Path, out: str | Path, embe
         table, problems = rejected.drop(table, bad, reason), problems[~bad]
     codes = np.asarray(table["category"].combine_chunks().indices)
     table = table.take(pa.array(np.argsort(codes, kind="stable")))
-    update = {**_changes(before, table), "embedded": missing.num_rows, "rejected": rejected.counts()}
+    update = {
+        **_changes(before, table),
+        "embedded": missing.num_rows,
+        "rejected": rejected.counts(),
+    }
     rows = stored.rows(table)
-    catalog = write_catalog(out, lambda target: stored.fill(target, rows), table, dim, model_hash, update, rejected.rows)
+    catalog = write_catalog(
+        out,
+        lambda target: stored.fill(target, rows),
+        table,
+        dim,
+        model_hash,
+        update,
+        rejected.rows,
+    )
     for folder in out.glob(".parts-*"):
         shutil.rmtree(folder)
     return catalog
@@ -92,19 +112,35 @@ def embed_here(model: LocalModel, pictures: pa.Table, parts: Path) -> None:
         parts: folder for the parts.
     """
     with ThreadPoolExecutor(_READERS) as readers:
-        for start in track(range(0, pictures.num_rows, _PART), "embedding", -(-pictures.num_rows // _PART)):
+        for start in track(
+            range(0, pictures.num_rows, _PART), "embedding", -(-pictures.num_rows // _PART)
+        ):
             part = pictures.slice(start, _PART)
             data = list(readers.map(bytes_or_empty, part["image"].to_pylist()))
             embeddings, problems = embed_pictures(model, data)
-            write_part(parts / f"{uuid.uuid4().hex}.parquet", part[FINGERPRINT].combine_chunks(), embeddings, problems)
+            write_part(
+                parts / f"{uuid.uuid4().hex}.parquet",
+                part[FINGERPRINT].combine_chunks(),
+                embeddings,
+                problems,
+            )
 
 
 def embed_pictures(model: LocalModel, data: list[bytes]) -> tuple[np.ndarray, list[str | None]]:
-    """Embeddings of picture files, float32 `[pictures, dim]`, and for each what is wrong with it, or None."""
+    """Embeddings of picture files, float32 `[pictures, dim]`, and for each what is wrong with it,
+    or None."""
     answer = model.embed_product(data)
     finite = np.isfinite(answer["embedding"]).all(axis=1)
     problems = [
-        None if good else "the picture is empty or cannot be read" if not file else picture_problem(file) or _NOT_FINITE
+        (
+            None
+            if good
+            else (
+                "the picture is empty or cannot be read"
+                if not file
+                else picture_problem(file) or _NOT_FINITE
+            )
+        )
         for file, good in zip(data, answer["valid"] & finite, strict=True)
     ]
     return np.where(finite[:, None], answer["embedding"], 0), problems
@@ -125,13 +161,17 @@ def describe(catalog: Catalog) -> str:
     categories = len(catalog.manifest["categories"])
     counts = f"{len(catalog)} products, {categories} categories"
     first = f"{catalog.folder}: {counts} ({changes}; {update['embedded']} pictures embedded)"
-    return "\n".join([first, *(f"  {count} left out: {reason}" for reason, count in update["rejected"].items())])
+    return "\n".join(
+        [first, *(f"  {count} left out: {reason}" for reason, count in update["rejected"].items())]
+    )
 
 
 def _with_fingerprints(table: pa.Table, rejected: Rejected) -> pa.Table:
     prints = [_fingerprint(image) for image in table["image"].to_pylist()]
     table = table.append_column(FINGERPRINT, pa.array(prints, pa.string()))
-    return rejected.drop(table, np.asarray([value is None for value in prints], bool), "the picture does not exist")
+    return rejected.drop(
+        table, np.asarray([value is None for value in prints], bool), "the picture does not exist"
+    )
 
 
 def _fingerprint(path: str) -> str | None:
@@ -146,7 +186,9 @@ def _missing(table: pa.Table, stored: StoredEmbeddings) -> pa.Table:
     """The pictures that have no embedding yet, each once."""
     pictures = table.select(["image", FINGERPRINT]).filter(stored.rows(table).is_null())
     return (
-        pictures.group_by(FINGERPRINT, use_threads=False).aggregate([("image", "first")]).rename_columns([FINGERPRINT, "image"])
+        pictures.group_by(FINGERPRINT, use_threads=False)
+        .aggregate([("image", "first")])
+        .rename_columns([FINGERPRINT, "image"])
     )
 
 

@@ -9,9 +9,9 @@ from ctl_keras.retrieval.index import Index
 class ExactIndex(Index):
     """Looks at every product, block by block: as fast as the vectors can be read, and exact.
 
-    The embeddings may lie on disk (`np.memmap`), as those of a `Catalog`; they are not copied. A block without an allowed
-    product is not read: products that are sorted by category cost a search in one category only their part. Equal distances are
-    ordered as the products are.
+    The embeddings may lie on disk (`np.memmap`), as those of a `Catalog`; they are not copied. A
+    block without an allowed product is not read: products that are sorted by category cost a search
+    in one category only their part. Equal distances are ordered as the products are.
 
     Reference:
         docs/results.md, "Retrieval".
@@ -32,7 +32,8 @@ class ExactIndex(Index):
 
     def _add(self, embeddings: np.ndarray, codes: np.ndarray) -> None:
         self._segments.append(embeddings)
-        # so that many small additions make few segments; what `build` was given, perhaps on disk, stays as it is
+        # so that many small additions make few segments; what `build` was given, perhaps on disk,
+        # stays as it is
         while len(self._segments) > 2 and len(self._segments[-2]) <= len(self._segments[-1]):
             last = self._segments.pop()
             self._segments[-1] = np.concatenate([self._segments[-1], last])
@@ -56,4 +57,6 @@ class ExactIndex(Index):
 
     def _load(self, folder: Path) -> None:
         # numpy cannot map a file without rows
-        self._segments = [np.load(folder / "embeddings.npy", mmap_mode="r" if len(self._alive) else None)]
+        self._segments = [
+            np.load(folder / "embeddings.npy", mmap_mode="r" if len(self._alive) else None)
+        ]

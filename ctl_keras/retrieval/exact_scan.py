@@ -1,10 +1,13 @@
-"""The largest inner products of queries with any number of vectors: one pass, in blocks that stay in the cache.
+"""The largest inner products of queries with any number of vectors: one pass, in blocks that stay
+in the cache.
 
 Measured on 2 cores, 1,000,000 x 128 (docs/results.md, "Retrieval"):
 
-* one query: `einsum` in two threads reads as fast as a plain sum in two threads; the BLAS takes up to 1.7 times as long;
-* 64 queries: stacks of products so small that the BLAS keeps each in one thread, in two threads of our own, 95 ms; one product
-  a block with the BLAS's own threads 150 to 220 ms, seconds where another process wants the cores: they wait for each other.
+* one query: `einsum` in two threads reads as fast as a plain sum in two threads; the BLAS takes up
+  to 1.7 times as long;
+* 64 queries: stacks of products so small that the BLAS keeps each in one thread, in two threads of
+  our own, 95 ms; one product a block with the BLAS's own threads 150 to 220 ms, seconds where
+  another process wants the cores: they wait for each other.
 """
 
 import itertools
@@ -14,7 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-_ONE_THREAD = 131072  # multiplications of one product: OpenBLAS shares those of more than twice that among its threads
+# multiplications of one product: OpenBLAS shares those of more than twice that among its threads
+_ONE_THREAD = 131072
 _FEW = 3  # queries that are as fast one by one
 _QUERIES = 8192  # numbers of the queries that are looked for in one pass: 64 queries of 128
 _PRODUCTS = 1 << 19  # of a block
@@ -25,7 +29,9 @@ _THREADS = 8  # at most: a few use up what the memory gives
 Table = tuple[np.ndarray, np.ndarray, np.ndarray]  # number of the query, row, inner product
 
 
-def scan(segments: list[np.ndarray], queries: np.ndarray, k: int, allowed: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+def scan(
+    segments: list[np.ndarray], queries: np.ndarray, k: int, allowed: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """The rows with the largest inner products.
 
     Args:
@@ -35,14 +41,17 @@ def scan(segments: list[np.ndarray], queries: np.ndarray, k: int, allowed: np.nd
         allowed: bool `[rows]`, of all segments. A block without one is not read.
 
     Returns:
-        For each query rows, int64, and inner products, float32, at most k, the largest first; of equal ones the lower row.
+        For each query rows, int64, and inner products, float32, at most k, the largest first; of
+        equal ones the lower row.
     """
     at_once = max(_QUERIES // queries.shape[1], 1) if len(queries) > _FEW else 1
     parts = (queries[first : first + at_once] for first in range(0, len(queries), at_once))
     return [answer for part in parts for answer in _pass(segments, part, k, allowed)]
 
 
-def _pass(segments: list[np.ndarray], queries: np.ndarray, k: int, allowed: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+def _pass(
+    segments: list[np.ndarray], queries: np.ndarray, k: int, allowed: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
     count, dim = queries.shape
     tile = max(_ONE_THREAD // (count * dim), 1)
     size = max(min(_PRODUCTS // count, _ROWS) // tile, 1) * tile
@@ -58,7 +67,8 @@ def _pass(segments: list[np.ndarray], queries: np.ndarray, k: int, allowed: np.n
             rows = None
             if number < len(block):
                 rows = np.flatnonzero(passing)
-                first, last = int(rows[0]), int(rows[-1]) + 1  # all there is of a category, where rows are sorted
+                # all there is of a category, where rows are sorted
+                first, last = int(rows[0]), int(rows[-1]) + 1
                 start, block, passing = start + first, block[first:last], passing[first:last]
                 rows = rows - first if number * _SPARSE < len(block) else None
             products = _products(block if rows is None else block[rows], queries, tile, buffer)
@@ -92,7 +102,9 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _products(vectors: np.ndarray, queries: np.ndarray, tile: int, buffer: np.ndarray) -> np.ndarray:
+def _products(
+    vectors: np.ndarray, queries: np.ndarray, tile: int, buffer: np.ndarray
+) -> np.ndarray:
     """Inner products `[tiles, tile, queries]`, in `buffer`; -inf behind the last vector."""
     count, whole = len(vectors), len(vectors) // tile * tile
     products = buffer[: -(-count // tile) * tile]
@@ -120,17 +132,23 @@ class _Best:
         self.tables: list[Table] = [nothing]  # the best, and what may be better
 
     def take(self, products: np.ndarray, start: int, rows: np.ndarray | None) -> None:
-        """Takes what may be among the best of a block that begins at the row `start`, or has only these `rows` from there."""
+        """Takes what may be among the best of a block that begins at the row `start`, or has only
+        these `rows` from there."""
         tiles, size, queries = products.shape
-        tile, query = np.nonzero(products.max(axis=1) > self.least)  # hardly any, once the best are known
+        # hardly any, once the best are known
+        tile, query = np.nonzero(products.max(axis=1) > self.least)
         if not len(tile):
             return
         bound, values = self.least, products[tile, :, query]
         if tiles * size > self.k and np.isneginf(self.least).any():
             bound = np.partition(products.reshape(-1, queries), -self.k, axis=0)[-self.k]
-        pair, place = np.nonzero((values > self.least[query, None]) & (values >= bound[query, None]))
+        pair, place = np.nonzero(
+            (values > self.least[query, None]) & (values >= bound[query, None])
+        )
         found = tile[pair] * size + place
-        self.tables.append((query[pair], start + (found if rows is None else rows[found]), values[pair, place]))
+        self.tables.append(
+            (query[pair], start + (found if rows is None else rows[found]), values[pair, place])
+        )
         if sum(len(new[0]) for new in self.tables[1:]) > len(self.tables[0][0]):
             self._sort()
 

@@ -1,4 +1,5 @@
-"""Products by their ids, without a dict of millions: one pass over the column takes some milliseconds a million."""
+"""Products by their ids, without a dict of millions: one pass over the column takes some
+milliseconds a million."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,9 @@ import pyarrow.compute as pc
 from ctl_keras.errors import InputError
 
 
-def ids_mask(ids: Any, wanted: Sequence[str] | np.ndarray, alive: np.ndarray | None = None) -> np.ndarray:
+def ids_mask(
+    ids: Any, wanted: Sequence[str] | np.ndarray, alive: np.ndarray | None = None
+) -> np.ndarray:
     """Which products have one of the wanted ids.
 
     Args:

@@ -1,4 +1,5 @@
-"""What every index of products has in common: ids, categories, filters, checks, and how it is stored."""
+"""What every index of products has in common: ids, categories, filters, checks, and how it is
+stored."""
 
 import abc
 import difflib
@@ -23,9 +24,11 @@ Ids = Sequence[str] | np.ndarray
 
 
 class Index(abc.ABC):
-    """Products by their embeddings, to be searched by a scene's query: the largest inner product is the smallest distance.
+    """Products by their embeddings, to be searched by a scene's query: the largest inner product is
+    the smallest distance.
 
-    The interface is that of TensorFlow Recommenders' `TopK` layers, with filters. Not for several threads that change it.
+    The interface is that of TensorFlow Recommenders' `TopK` layers, with filters. Not for several
+    threads that change it.
     """
 
     kind: ClassVar[str]
@@ -68,7 +71,8 @@ class Index(abc.ABC):
             The index.
 
         Raises:
-            InputError: lengths that differ, an id that occurs twice, or a vector that is not finite.
+            InputError: lengths that differ, an id that occurs twice, or a vector that is not
+                finite.
 
         Example:
             >>> index = ExactIndex().build(catalog.embeddings, catalog.ids, catalog.categories)
@@ -77,7 +81,12 @@ class Index(abc.ABC):
         names, codes = coded([], labels)
         self._ids, self._dim = None, embeddings.shape[1]  # not built, if what follows fails
         self._build(embeddings, codes)
-        self._ids, self._names, self._codes, self._alive = texts, names, codes, np.ones(len(texts), bool)
+        self._ids, self._names, self._codes, self._alive = (
+            texts,
+            names,
+            codes,
+            np.ones(len(texts), bool),
+        )
         return self
 
     def add(self, embeddings: np.ndarray, ids: Any, categories: Any) -> None:
@@ -91,20 +100,31 @@ class Index(abc.ABC):
         self._require_built()
         embeddings, texts, labels = checked(embeddings, ids, categories)
         if embeddings.shape[1] != self._dim:
-            raise InputError(f"The index holds vectors of {self._dim} numbers. Received: {list(embeddings.shape)}")
-        here = self._ids.filter(pa.array(np.asarray(pc.is_in(self._ids, value_set=texts)) & self._alive))
+            raise InputError(
+                f"The index holds vectors of {self._dim} numbers. Received: "
+                f"{list(embeddings.shape)}"
+            )
+        here = self._ids.filter(
+            pa.array(np.asarray(pc.is_in(self._ids, value_set=texts)) & self._alive)
+        )
         if known := texts.filter(pc.is_in(texts, value_set=here)).to_pylist():
-            raise InputError(f"The index has a product of the id {known[0]!r} already ({len(known)} such). Remove it first.")
+            raise InputError(
+                f"The index has a product of the id {known[0]!r} already ({len(known)} such). "
+                "Remove it first."
+            )
         names, codes = coded(self._names, labels)
         self._add(embeddings, codes)
         joined = pa.chunked_array([*self._ids.chunks, *texts.chunks], pa.string())
         # one row is found in microseconds in one chunk, in milliseconds in a thousand
-        self._ids = joined if joined.num_chunks <= _CHUNKS else pa.chunked_array([joined.combine_chunks()])
+        self._ids = (
+            joined if joined.num_chunks <= _CHUNKS else pa.chunked_array([joined.combine_chunks()])
+        )
         self._names, self._codes = names, np.concatenate([self._codes, codes])
         self._alive = np.concatenate([self._alive, np.ones(len(texts), bool)])
 
     def remove(self, ids: Ids) -> int:
-        """Removes products. Their rows, and the memory of their vectors, stay until the next `build`.
+        """Removes products. Their rows, and the memory of their vectors, stay until the next
+        `build`.
 
         Args:
             ids: those of the products.
@@ -145,10 +165,12 @@ class Index(abc.ABC):
         """The nearest products.
 
         Args:
-            query: float32 `[queries, dim]`, or `[dim]`, from `scene_tower` or the signature `embed_scene`.
+            query: float32 `[queries, dim]`, or `[dim]`, from `scene_tower` or the signature
+                `embed_scene`.
             k: int. Products for each query.
             category: of the products, one for all queries or one for each. Defaults to None: any.
-            include: ids, or a bool mask over the rows (see `Catalog.where`): no other products are returned. Defaults to None.
+            include: ids, or a bool mask over the rows (see `Catalog.where`): no other products are
+                returned. Defaults to None.
             exclude: ids, or a bool mask, of products that are not returned. Defaults to None.
 
         Returns:
@@ -170,15 +192,20 @@ class Index(abc.ABC):
         rows = np.full((len(queries), k), -1, np.int64)
         distances = np.full((len(queries), k), np.inf, np.float32)
         for code, places in self._groups(category, len(queries)):
-            for place, (nearest, products) in zip(places, self._search(queries[places], k, code, allowed), strict=True):
+            for place, (nearest, products) in zip(
+                places, self._search(queries[places], k, code, allowed), strict=True
+            ):
                 count = found[place] = len(nearest)
                 rows[place, :count], distances[place, :count] = nearest, 2 - products
         ids = np.full((len(queries), k), "", object)
-        ids[rows >= 0] = self._ids.take(pa.array(rows[rows >= 0])).to_pylist() if len(self._ids) else []
+        ids[rows >= 0] = (
+            self._ids.take(pa.array(rows[rows >= 0])).to_pylist() if len(self._ids) else []
+        )
         return Neighbors(ids, distances, rows, found)
 
     def save(self, folder: str | Path) -> None:
-        """Writes the index; one that is there is replaced at once, or, if the process is killed, not at all.
+        """Writes the index; one that is there is replaced at once, or, if the process is killed,
+        not at all.
 
         Args:
             folder: where to.
@@ -189,10 +216,18 @@ class Index(abc.ABC):
         self._require_built()
         with new_generation(folder) as new:
             table = pa.table({"id": self._ids, "category": self._codes, "alive": self._alive})
-            with pa.OSFile(str(new / "products.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+            with (
+                pa.OSFile(str(new / "products.arrow"), "wb") as file,
+                pa.ipc.new_file(file, table.schema) as writer,
+            ):
                 writer.write_table(table)
             self._save(new)
-            names = {"format": FORMAT, "kind": self.kind, "dim": self._dim, "categories": self._names}
+            names = {
+                "format": FORMAT,
+                "kind": self.kind,
+                "dim": self._dim,
+                "categories": self._names,
+            }
             write_json(new / "manifest.json", {**names, "settings": self._settings()})
         self._saved()
 
@@ -215,8 +250,8 @@ class Index(abc.ABC):
         manifest = read_json(newest / "manifest.json", "The manifest of the index")
         if (manifest["format"], manifest["kind"]) != (FORMAT, cls.kind):
             raise InputError(
-                f"{folder} holds an index of the kind {manifest['kind']}, format {manifest['format']}; "
-                f"{cls.__name__} reads {cls.kind}, format {FORMAT}."
+                f"{folder} holds an index of the kind {manifest['kind']}, format "
+                f"{manifest['format']}; {cls.__name__} reads {cls.kind}, format {FORMAT}."
             )
         index = cls(**manifest["settings"])
         table = pa.ipc.open_file(pa.memory_map(str(newest / "products.arrow"))).read_all()
@@ -237,7 +272,8 @@ class Index(abc.ABC):
     def _search(
         self, queries: np.ndarray, k: int, category: int | None, allowed: np.ndarray
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """For each query rows and inner products of the nearest, best first. `category` is a code, `allowed` a mask of rows."""
+        """For each query rows and inner products of the nearest, best first. `category` is a code,
+        `allowed` a mask of rows."""
 
     @abc.abstractmethod
     def _save(self, folder: Path) -> None: ...
@@ -261,15 +297,23 @@ class Index(abc.ABC):
     def _queries(self, query: np.ndarray) -> np.ndarray:
         queries = np.atleast_2d(np.asarray(query, np.float32))
         if queries.ndim != 2 or queries.shape[1] != self._dim:
-            raise InputError(f"`query` must be [queries, {self._dim}]. Received: {list(np.shape(query))}")
+            raise InputError(
+                f"`query` must be [queries, {self._dim}]. Received: {list(np.shape(query))}"
+            )
         if not np.isfinite(queries).all():
-            raise InputError(f"`query` must be finite. Row {np.flatnonzero(~np.isfinite(queries).all(1))[0]} is not.")
+            raise InputError(
+                f"`query` must be finite. Row {np.flatnonzero(~np.isfinite(queries).all(1))[0]} is "
+                "not."
+            )
         return queries
 
     def _filter(self, name: str, given: Ids) -> np.ndarray:
         if isinstance(given, np.ndarray) and given.dtype == bool:
             if given.shape != self._alive.shape:
-                raise InputError(f"`{name}` must be [{len(self._alive)}], one for each row. Received: {list(given.shape)}")
+                raise InputError(
+                    f"`{name}` must be [{len(self._alive)}], one for each row. Received: "
+                    f"{list(given.shape)}"
+                )
             return given
         if isinstance(given, str):
             raise InputError(f"`{name}` must be a list of ids. Received: {given!r}")
@@ -278,17 +322,26 @@ class Index(abc.ABC):
         except InputError as error:
             raise InputError(f"`{name}`: {error}") from None
 
-    def _groups(self, category: str | Sequence[str] | None, count: int) -> list[tuple[int | None, np.ndarray]]:
+    def _groups(
+        self, category: str | Sequence[str] | None, count: int
+    ) -> list[tuple[int | None, np.ndarray]]:
         """Category codes and the queries that ask for them."""
         if category is None:
             return [(None, np.arange(count))]
         names = [category] * count if isinstance(category, str) else list(category)
         if len(names) != count:
-            raise InputError(f"`category` must be one for all queries or one for each. Received: {len(names)} for {count}")
+            raise InputError(
+                f"`category` must be one for all queries or one for each. Received: {len(names)} "
+                f"for {count}"
+            )
         for name in names:
             if name not in self._names:
                 near = difflib.get_close_matches(str(name), self._names, 1)
-                hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(self._names) or 'none'}"
+                hint = (
+                    f"Did you mean {near[0]!r}?"
+                    if near
+                    else f"There are: {', '.join(self._names) or 'none'}"
+                )
                 raise InputError(f"No product has the category {name!r}. {hint}")
         codes = np.asarray([self._names.index(name) for name in names], np.int64)
         return [(int(code), np.flatnonzero(codes == code)) for code in np.unique(codes)]

@@ -16,8 +16,14 @@ def checked(embeddings: np.ndarray, ids: Any, categories: Any) -> tuple[np.ndarr
     """Vectors, and ids and categories as pyarrow string and dictionary arrays."""
     if getattr(embeddings, "dtype", None) != np.float32:
         embeddings = np.asarray(embeddings, np.float32)
-    texts, names = (_strings(name, values) for name, values in (("ids", ids), ("categories", categories)))
-    if embeddings.ndim != 2 or not embeddings.shape[1] or not len(embeddings) == len(texts) == len(names):
+    texts, names = (
+        _strings(name, values) for name, values in (("ids", ids), ("categories", categories))
+    )
+    if (
+        embeddings.ndim != 2
+        or not embeddings.shape[1]
+        or not len(embeddings) == len(texts) == len(names)
+    ):
         raise InputError(
             "`embeddings` [products, dim], `ids` and `categories` must be as many. "
             f"Received: {list(embeddings.shape)}, {len(texts)} and {len(names)}"
@@ -25,7 +31,9 @@ def checked(embeddings: np.ndarray, ids: Any, categories: Any) -> tuple[np.ndarr
     for start in range(0, len(embeddings), _BLOCK):
         bad = np.flatnonzero(~np.isfinite(embeddings[start : start + _BLOCK].sum(axis=1)))
         if len(bad):
-            raise InputError(f"The vector of the product {texts[start + int(bad[0])].as_py()!r} is not finite.")
+            raise InputError(
+                f"The vector of the product {texts[start + int(bad[0])].as_py()!r} is not finite."
+            )
     if len(texts) > len(pc.unique(texts)):
         counts = pc.value_counts(texts)
         twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
@@ -42,7 +50,11 @@ def coded(names: list[str], labels: Any) -> tuple[list[str], np.ndarray]:
 
 def _strings(name: str, values: Any) -> Any:
     try:
-        array = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, pa.string())
+        array = (
+            values
+            if isinstance(values, pa.Array | pa.ChunkedArray)
+            else pa.array(values, pa.string())
+        )
         array = array.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
         raise InputError(f"`{name}` must be strings. Received: {values!r:.100}") from None

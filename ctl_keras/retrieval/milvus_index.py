@@ -11,18 +11,22 @@ _MOST = 16384  # products that Milvus returns at most
 
 
 class MilvusIndex(Index):
-    """A collection of a Milvus database: embedded (Milvus Lite) or a cluster, with the same code. Needs `ctl-keras[milvus]`.
+    """A collection of a Milvus database: embedded (Milvus Lite) or a cluster, with the same code.
+    Needs `ctl-keras[milvus]`.
 
-    Milvus keeps vectors and categories; ids and what was removed are here, and `save` keeps them, then Milvus deletes what was
-    removed. What was added after the last `save` is dropped by `load`. A file is open in one process at a time.
+    Milvus keeps vectors and categories; ids and what was removed are here, and `save` keeps them,
+    then Milvus deletes what was removed. What was added after the last `save` is dropped by `load`.
+    A file is open in one process at a time.
 
     Args:
-        uri: a file's path that ends in `.db` for Milvus Lite, or an address such as `"http://milvus:19530"`.
+        uri: a file's path that ends in `.db` for Milvus Lite, or an address such as
+            `"http://milvus:19530"`.
         collection: str. Its name; `build` drops one of that name. Defaults to `"ctl_products"`.
         token: str. `"user:password"` or a key of the cluster; it is not saved. Defaults to `""`.
 
     Raises:
-        InputError: pymilvus, or for a file Milvus Lite, is not installed, or Milvus cannot be reached.
+        InputError: pymilvus, or for a file Milvus Lite, is not installed, or Milvus cannot be
+            reached.
     """
 
     kind = "milvus"
@@ -36,7 +40,8 @@ class MilvusIndex(Index):
 
     @property
     def is_exact(self) -> bool:
-        """A file is searched exactly; which index a server takes, and so how exact it is, is the server's choice."""
+        """A file is searched exactly; which index a server takes, and so how exact it is, is the
+        server's choice."""
         return self._is_file
 
     def _build(self, embeddings: np.ndarray, codes: np.ndarray) -> None:
@@ -48,24 +53,36 @@ class MilvusIndex(Index):
         schema.add_field("category", DataType.INT64)
         schema.add_field("embedding", DataType.FLOAT_VECTOR, dim=embeddings.shape[1])
         indexes = self._client.prepare_index_params()
-        # in Milvus Lite a graph finds less than there is where a filter leaves little, and makes nothing faster: it spends its
-        # time row by row, in Python
-        indexes.add_index("embedding", index_type="FLAT" if self._is_file else "AUTOINDEX", metric_type="IP")
-        self._client.create_collection(self.collection, schema=schema, index_params=indexes, consistency_level="Strong")
+        # in Milvus Lite a graph finds less than there is where a filter leaves little, and makes
+        # nothing faster: it spends its time row by row, in Python
+        indexes.add_index(
+            "embedding", index_type="FLAT" if self._is_file else "AUTOINDEX", metric_type="IP"
+        )
+        self._client.create_collection(
+            self.collection, schema=schema, index_params=indexes, consistency_level="Strong"
+        )
         self._deleted = np.zeros(0, bool)
         self._insert(embeddings, codes, 0)
-        self._client.flush(self.collection)  # Milvus Lite searches what is not flushed product by product, in Python
+        # Milvus Lite searches what is not flushed product by product, in Python
+        self._client.flush(self.collection)
 
     def _add(self, embeddings: np.ndarray, codes: np.ndarray) -> None:
         self._insert(embeddings, codes, len(self._codes))
 
     def _insert(self, embeddings: np.ndarray, codes: np.ndarray, start: int) -> None:
         for first in range(0, len(embeddings), _INSERT):
-            vectors, categories = embeddings[first : first + _INSERT], codes[first : first + _INSERT].tolist()
+            vectors, categories = (
+                embeddings[first : first + _INSERT],
+                codes[first : first + _INSERT].tolist(),
+            )
             rows = range(start + first, start + first + len(vectors))
             columns = zip(rows, categories, vectors, strict=True)
             self._client.insert(
-                self.collection, [{"row": row, "category": code, "embedding": vector} for row, code, vector in columns]
+                self.collection,
+                [
+                    {"row": row, "category": code, "embedding": vector}
+                    for row, code, vector in columns
+                ],
             )
         self._deleted = np.concatenate([self._deleted, np.zeros(len(embeddings), bool)])
 
@@ -78,13 +95,23 @@ class MilvusIndex(Index):
             return [(np.zeros(0, np.int64), np.zeros(0, np.float32))] * len(queries)
         conditions = [] if category is None else [f"category == {category}"]
         others = np.flatnonzero(~allowed & ~self._deleted)
-        if len(others):  # Milvus Lite takes no parameters of filters: the shorter list is written out
+        # Milvus Lite takes no parameters of filters: the shorter list is written out
+        if len(others):
             passing = np.flatnonzero(allowed)
-            short = f"in {passing.tolist()}" if len(passing) < len(others) else f"not in {others.tolist()}"
+            short = (
+                f"in {passing.tolist()}"
+                if len(passing) < len(others)
+                else f"not in {others.tolist()}"
+            )
             conditions.append(f"row {short}")
-        answers = self._client.search(self.collection, data=list(queries), limit=k, filter=" and ".join(conditions))
+        answers = self._client.search(
+            self.collection, data=list(queries), limit=k, filter=" and ".join(conditions)
+        )
         return [
-            (np.asarray([hit["row"] for hit in hits], np.int64), np.asarray([hit["distance"] for hit in hits], np.float32))
+            (
+                np.asarray([hit["row"] for hit in hits], np.int64),
+                np.asarray([hit["distance"] for hit in hits], np.float32),
+            )
             for hits in answers
         ]
 
@@ -96,7 +123,9 @@ class MilvusIndex(Index):
 
     def _load(self, folder: Path) -> None:
         if not self._client.has_collection(self.collection):
-            raise InputError(f"{self.uri} has no collection {self.collection}. Build the index anew.")
+            raise InputError(
+                f"{self.uri} has no collection {self.collection}. Build the index anew."
+            )
         self._client.load_collection(self.collection)
         self._client.delete(self.collection, filter=f"row >= {len(self._alive)}")
         self._deleted = np.zeros(len(self._alive), bool)
@@ -116,8 +145,12 @@ def _connect(uri: str, token: str) -> Any:
         if "://" not in uri:
             import milvus_lite  # noqa: F401, pymilvus starts it
     except ImportError as error:
-        raise InputError(f"{error.name} is not installed. Install it with: pip install ctl-keras[milvus]") from None
+        raise InputError(
+            f"{error.name} is not installed. Install it with: pip install ctl-keras[milvus]"
+        ) from None
     try:
         return MilvusClient(uri, token=token)
     except MilvusException as error:
-        raise InputError(f"Milvus at {uri} cannot be opened: {error}. A file is open in one process at a time.") from None
+        raise InputError(
+            f"Milvus at {uri} cannot be opened: {error}. A file is open in one process at a time."
+        ) from None

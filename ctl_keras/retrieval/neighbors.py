@@ -9,8 +9,8 @@ class Neighbors(NamedTuple):
     Attributes:
         ids: object `[queries, k]` of str, `""` where fewer than k were found.
         distances: float32 `[queries, k]`, `2 - query . embedding`, infinite where fewer were found.
-        rows: int64 `[queries, k]`, the products' places in the order in which they were built and added, -1 where fewer were
-            found. A removed product keeps its place.
+        rows: int64 `[queries, k]`, the products' places in the order in which they were built and
+            added, -1 where fewer were found. A removed product keeps its place.
         found: int64 `[queries]`, how many were found.
     """
 

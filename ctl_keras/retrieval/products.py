@@ -26,7 +26,8 @@ class Rejected:
         self.rows: list[dict[str, Any]] = []
 
     def drop(self, table: pa.Table, bad: np.ndarray, reason: str) -> pa.Table:
-        """The rows that are not `bad` (bool `[rows]`); the others are kept here, `{column}` in `reason` filled in."""
+        """The rows that are not `bad` (bool `[rows]`); the others are kept here, `{column}` in
+        `reason` filled in."""
         for row in table.filter(pa.array(bad)).select(COLUMNS).to_pylist():
             self.rows.append({**row, "reason": reason.format(**row)})
         return table.filter(pa.array(~bad))
@@ -40,13 +41,15 @@ def read_products(path: str | Path, categories: tuple[str, ...], rejected: Rejec
     """Reads a table of products, column by column.
 
     Args:
-        path: CSV in UTF-8, or Parquet, with columns `id`, `image` and `category`; further columns are kept. `image` is a path,
-            relative to the table's folder.
+        path: CSV in UTF-8, or Parquet, with columns `id`, `image` and `category`; further columns
+            are kept. `image` is a path, relative to the table's folder.
         categories: the model's category paths; the table may name one by its last part.
-        rejected: gets products without id, picture or known category, and all but the first of those that share an id.
+        rejected: gets products without id, picture or known category, and all but the first of
+            those that share an id.
 
     Returns:
-        Table of `id`, `image` (whole path), `category` (dictionary of whole paths) and the further columns.
+        Table of `id`, `image` (whole path), `category` (dictionary of whole paths) and the further
+        columns.
 
     Raises:
         InputError: the file is missing, is no such table, or lacks a column.
@@ -58,14 +61,18 @@ def read_products(path: str | Path, categories: tuple[str, ...], rejected: Rejec
 
     table = read_table_file(path, what, COLUMNS, on_bad_row).drop_columns(ROW)
     if FINGERPRINT in table.column_names:
-        raise InputError(f"{what} {path} has a column of the reserved name {FINGERPRINT}. Rename it.")
+        raise InputError(
+            f"{what} {path} has a column of the reserved name {FINGERPRINT}. Rename it."
+        )
     table = as_text(table, COLUMNS, f"{what} {path}")
     for name, what in zip(COLUMNS, ("id", "picture", "category"), strict=True):
         table = rejected.drop(table, mask(pc.is_null(table[name])), f"no {what}")
     table = rejected.drop(table, ~first_of_each(table["id"]), "an earlier product has the same id")
     names = category_names(categories)
     index = pc.index_in(table["category"], value_set=pa.array(list(names), pa.string()))
-    table = rejected.drop(table, mask(pc.is_null(index)), "the model does not know the category {category}")
+    table = rejected.drop(
+        table, mask(pc.is_null(index)), "the model does not know the category {category}"
+    )
     # the index into the names, as one into the categories
     codes = np.asarray(list(names.values()), np.int32)[np.asarray(pc.drop_null(index))]
     paths = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(categories))

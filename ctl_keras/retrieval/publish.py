@@ -29,7 +29,8 @@ def publish(
     optimize: bool = False,
     precision: str = "float32",
 ) -> Path:
-    """Exports a run, with a catalog or without, or renews the catalog of an export: what `ctl-keras export` does.
+    """Exports a run, with a catalog or without, or renews the catalog of an export: what `ctl-keras
+    export` does.
 
     Args:
         to: `saved_models/NAME`.
@@ -37,7 +38,8 @@ def publish(
         model: an export, see `add_catalog`.
         version: int. Defaults to the next free one.
         catalog: folder made by `build_catalog`, see `add_catalog`.
-        vectors: how the catalog's embeddings are stored, see `add_catalog`. Defaults to `"float32"`.
+        vectors: how the catalog's embeddings are stored, see `add_catalog`. Defaults to
+            `"float32"`.
         optimize: bool. See `export`. Defaults to False.
         precision: see `export`. Defaults to `"float32"`.
 
@@ -45,17 +47,26 @@ def publish(
         The version's folder.
 
     Raises:
-        InputError: neither or both of `run` and `model`, a model without a catalog, or as `export` and `add_catalog`.
+        InputError: neither or both of `run` and `model`, a model without a catalog, or as `export`
+            and `add_catalog`.
     """
     if (run is None) == (model is None):
-        raise InputError("Name either a run to export, or an export whose catalog is renewed: `--run RUN` or `--model DIR`.")
+        raise InputError(
+            "Name either a run to export, or an export whose catalog is renewed: `--run RUN` or "
+            "`--model DIR`."
+        )
     if catalog is None:
         if run is None:
-            raise InputError("An export is written anew with a catalog only: name one with `--catalog DIR`.")
+            raise InputError(
+                "An export is written anew with a catalog only: name one with `--catalog DIR`."
+            )
         return export_run(run, to, version, optimize, precision)
     if run is None:
         if optimize or precision != "float32":
-            raise InputError("`--optimize` and `--precision` are those of the export that is named. Leave them out.")
+            raise InputError(
+                "`--optimize` and `--precision` are those of the export that is named. Leave them "
+                "out."
+            )
         return add_catalog(str(model), catalog, to, version, vectors)
     version_folder(to, version)
     Path(to).mkdir(parents=True, exist_ok=True)
@@ -65,18 +76,24 @@ def publish(
 
 
 def add_catalog(
-    model: str | Path, catalog: str | Path, to: str | Path, version: int | None = None, vectors: str = "float32"
+    model: str | Path,
+    catalog: str | Path,
+    to: str | Path,
+    version: int | None = None,
+    vectors: str = "float32",
 ) -> Path:
-    """Writes a version of an export that also recommends from a catalog; the model in it is the same.
+    """Writes a version of an export that also recommends from a catalog; the model in it is the
+    same.
 
     Args:
         model: an export; a catalog that it has is replaced.
         catalog: folder of a `Catalog` that this model embedded.
         to: `saved_models/NAME`.
         version: int. Defaults to the next free one.
-        vectors: how embeddings are stored: `"float32"`, `"bfloat16"` in half of the memory, or `"int8"` in a quarter. The
-            manifest says what it costs: `recall_at_10`, the share of the 10 nearest products that stay among them, and
-            `largest_error` of their distances. Defaults to `"float32"`.
+        vectors: how embeddings are stored: `"float32"`, `"bfloat16"` in half of the memory, or
+            `"int8"` in a quarter. The manifest says what it costs: `recall_at_10`, the share of the
+            10 nearest products that stay among them, and `largest_error` of their distances.
+            Defaults to `"float32"`.
 
     Returns:
         The version's folder.
@@ -106,7 +123,9 @@ def add_catalog(
         "catalog": {
             "hash": products.manifest["hash"],
             "count": len(products),
-            "categories": {row["values"]: row["counts"] for row in pc.value_counts(names).to_pylist()},
+            "categories": {
+                row["values"]: row["counts"] for row in pc.value_counts(names).to_pylist()
+            },
             "k": served.k,
             "vectors": vectors,
             **loss(products.embeddings, vectors),
@@ -118,8 +137,9 @@ def add_catalog(
 def loss(embeddings: np.ndarray, vectors: str) -> dict[str, Any]:
     """What storing embeddings in fewer bits costs.
 
-    Queries are sums of two products, as a scene's query is a sum of embeddings, and of noise of half a product's length,
-    because a scene is no product; 200 of them among at most 100,000 products, drawn with a fixed seed.
+    Queries are sums of two products, as a scene's query is a sum of embeddings, and of noise of
+    half a product's length, because a scene is no product; 200 of them among at most 100,000
+    products, drawn with a fixed seed.
 
     Args:
         embeddings: float32 `[products, dim]`.
@@ -137,7 +157,8 @@ def loss(embeddings: np.ndarray, vectors: str) -> dict[str, Any]:
     ids = np.arange(len(sample)).astype(str)
     k = min(_NEIGHBORS, len(sample))
     found, exact = (
-        ExactIndex().build(rows, ids, np.full(len(ids), "any")).search(queries, k).rows for rows in (stored, sample)
+        ExactIndex().build(rows, ids, np.full(len(ids), "any")).search(queries, k).rows
+        for rows in (stored, sample)
     )
     kept = [len(set(a) & set(b)) / k for a, b in zip(found.tolist(), exact.tolist(), strict=True)]
     errors = np.einsum("qd,qkd->qk", queries, stored[exact] - sample[exact])

@@ -12,7 +12,8 @@ from ctl_keras.retrieval.exact_index import ExactIndex
 from ctl_keras.retrieval.index import Index
 from ctl_keras.serving.local import LocalModel
 
-SAME_PRODUCT = 0.05  # squared distance: a photo saved anew is nearer, other products are farther (docs/results.md)
+# squared distance: a photo saved anew is nearer, other products are farther (docs/results.md)
+SAME_PRODUCT = 0.05
 _CANDIDATES = 10  # times k: what is looked at where the index is not the model's own distance
 
 
@@ -22,18 +23,21 @@ class Recommender:
     Args:
         model: an export, see `LocalModel`.
         catalog: a catalog that this model embedded, see `Catalog`.
-        index: an `Index` without products; it is built from the catalog. Defaults to `ExactIndex()`. One that holds
-            products already, because it was loaded, must have been built from this catalog.
+        index: an `Index` without products; it is built from the catalog. Defaults to
+            `ExactIndex()`. One that holds products already, because it was loaded, must have been
+            built from this catalog.
 
     Attributes:
         model: `LocalModel`, the export.
         catalog: `Catalog`.
         index: `Index`.
-        is_exact: bool, whether answers are the nearest products by the model's own distance. Not so with an approximate index,
-            nor with plain norms and product attention: those retrieve candidates by inner product and rank them exactly.
+        is_exact: bool, whether answers are the nearest products by the model's own distance. Not so
+            with an approximate index, nor with plain norms and product attention: those retrieve
+            candidates by inner product and rank them exactly.
 
     Raises:
-        InputError: no export, no catalog, a catalog of another model, or an index of another catalog.
+        InputError: no export, no catalog, a catalog of another model, or an index of another
+            catalog.
 
     Example:
         >>> recommender = Recommender("saved_models/looks", "catalogs/shop")
@@ -48,12 +52,14 @@ class Recommender:
             self.index.build(self.catalog.embeddings, self.catalog.ids, self.catalog.categories)
         elif not self.index.ids.equals(self.catalog.ids):
             raise InputError(
-                f"The index was not built from the catalog {catalog}, or not from its newest state. Build it anew."
+                f"The index was not built from the catalog {catalog}, or not from its newest "
+                "state. Build it anew."
             )
 
     @property
     def is_exact(self) -> bool:
-        """Whether it returns the nearest products, and not only nearly so: index and model are exact."""
+        """Whether it returns the nearest products, and not only nearly so: index and model are
+        exact."""
         return self.index.is_exact and bool(self.model.manifest["query_is_exact"])
 
     def recommend(
@@ -73,17 +79,18 @@ class Recommender:
             scene: picture file.
             categories: whole paths or last parts.
             k: int. Products of each category. Defaults to 10.
-            where: str. Expression over the catalog's columns that products must fulfil, such as `"price < 50"`; see
-                `Catalog.where`.
+            where: str. Expression over the catalog's columns that products must fulfil, such as
+                `"price < 50"`; see `Catalog.where`.
             include: ids. If given, no other products are returned.
             exclude: ids that are not returned.
 
         Returns:
-            Category, as it was asked for -> dicts of the product's columns and `hybrid_distance`, nearest first. Fewer than k
-            where the catalog has no more that pass.
+            Category, as it was asked for -> dicts of the product's columns and `hybrid_distance`,
+            nearest first. Fewer than k where the catalog has no more that pass.
 
         Raises:
-            InputError: a wrong k, no category, an unknown category, id or column, or a scene that can't be decoded.
+            InputError: a wrong k, no category, an unknown category, id or column, or a scene that
+                can't be decoded.
         """
         if k < 1:
             raise InputError(f"`k` must be positive. Received: {k}")
@@ -102,7 +109,12 @@ class Recommender:
         }
 
     def _nearest(
-        self, scene: str | Path, category: str, query: np.ndarray, k: int, allowed: np.ndarray | None
+        self,
+        scene: str | Path,
+        category: str,
+        query: np.ndarray,
+        k: int,
+        allowed: np.ndarray | None,
     ) -> list[dict[str, Any]]:
         if category not in self.catalog.manifest["categories"]:
             return []
@@ -131,7 +143,9 @@ def format_products(answer: dict[str, list[dict[str, Any]]], k: int) -> str:
     for category, rows in answer.items():
         lines += [category] if len(answer) > 1 else []
         lines += [f"{row['hybrid_distance']:.4f}  {row['id']}  {row['image']}" for row in rows]
-        lines += [f"({len(rows)} of {k}: no more products of {category} pass)"] if len(rows) < k else []
+        lines += (
+            [f"({len(rows)} of {k}: no more products of {category} pass)"] if len(rows) < k else []
+        )
     return "\n".join(lines)
 
 

@@ -1,4 +1,5 @@
-"""A catalog inside a SavedModel: a server that knows nothing of this package answers "scene in, product ids out"."""
+"""A catalog inside a SavedModel: a server that knows nothing of this package answers "scene in,
+product ids out"."""
 
 from typing import Any
 
@@ -11,7 +12,8 @@ from ctl_keras.export.servable import traced
 VECTORS = ("float32", "bfloat16", "int8")
 MOST = 100  # products that `recommend` returns
 _CANDIDATES = 4  # times as many, where they are ranked anew
-# Rows that are looked at in one piece: what has to be cast stays in the cache, and there is no float32 copy of the catalog.
+# Rows that are looked at in one piece: what has to be cast stays in the cache, and there is no
+# float32 copy of the catalog.
 _BLOCK = {"float32": 65536, "bfloat16": 16384, "int8": 16384}
 _BUCKETS = 2**62
 _NOTHING = -1e9
@@ -20,8 +22,8 @@ _NOTHING = -1e9
 class ServedCatalog(tf.Module):
     """The signatures `recommend` and `rerank`, on top of an export that was loaded.
 
-    Products are sorted by category, so that a request reads those of its category only. Embeddings, ids and the table from ids
-    to rows are variables: constants would end at 2 GB.
+    Products are sorted by category, so that a request reads those of its category only. Embeddings,
+    ids and the table from ids to rows are variables: constants would end at 2 GB.
 
     Args:
         model: the module of an export without catalog, loaded.
@@ -49,13 +51,19 @@ class ServedCatalog(tf.Module):
     ):
         super().__init__(name="complete_the_look_catalog")
         self.model, self._exact = model, manifest["query_is_exact"]
-        self.describe_scene, self.distances = model.describe_scene, model.distances  # where an export without catalog has them
+        # where an export without catalog has them
+        self.describe_scene, self.distances = model.describe_scene, model.distances
         self._largest = 4.0 if manifest["settings"]["squared"] else 2.0
         order = np.argsort(category, kind="stable")
         counts = np.bincount(category, minlength=len(manifest["categories"]))
         self.k = int(min(MOST, counts.max()))
-        self._candidates, self._block = self.k if self._exact else _CANDIDATES * self.k, _BLOCK[vectors]
-        self.starts = tf.Variable(np.cumsum([0, *counts]).astype(np.int32), trainable=False, name="starts")
+        self._candidates, self._block = (
+            self.k if self._exact else _CANDIDATES * self.k,
+            _BLOCK[vectors],
+        )
+        self.starts = tf.Variable(
+            np.cumsum([0, *counts]).astype(np.int32), trainable=False, name="starts"
+        )
         self.ids = tf.Variable(tf.constant(ids[order]), trainable=False, name="ids")
         values, scale = quantized(embeddings[order], vectors)
         self.vectors = tf.Variable(values, trainable=False, name="vectors")
@@ -65,14 +73,22 @@ class ServedCatalog(tf.Module):
         hashes = hashes[by_hash]
         if len(same := np.flatnonzero(hashes[1:] == hashes[:-1])):
             pair = [ids[order][by_hash[same[0] + more]] for more in (0, 1)]
-            raise InputError(f"The ids {pair[0]!r} and {pair[1]!r} have the same hash: give one of the products another id.")
+            raise InputError(
+                f"The ids {pair[0]!r} and {pair[1]!r} have the same hash: give one of the products "
+                "another id."
+            )
         self.hashes = tf.Variable(hashes, trainable=False, name="hashes")
-        self.row_of_hash = tf.Variable(by_hash.astype(np.int32), trainable=False, name="row_of_hash")
+        self.row_of_hash = tf.Variable(
+            by_hash.astype(np.int32), trainable=False, name="row_of_hash"
+        )
 
         def rows(name: str, *shape: Any, dtype: tf.DType = tf.string) -> tf.TensorSpec:
             return tf.TensorSpec([None, *shape], dtype, name=name)
 
-        scene, query = [rows("scene_bytes"), rows("category")], rows("query", manifest["settings"]["dim"], dtype=tf.float32)
+        scene, query = (
+            [rows("scene_bytes"), rows("category")],
+            rows("query", manifest["settings"]["dim"], dtype=tf.float32),
+        )
         # not a signature: what a search costs without the network can be measured
         self.search = traced(self._search, [query, rows("category_index", dtype=tf.int32)])
         self.functions = {
@@ -82,27 +98,42 @@ class ServedCatalog(tf.Module):
 
     def signatures(self) -> dict[str, Any]:
         """Name -> concrete function: those of the export, and the two more."""
-        # not the signatures that were loaded: a layer would be wrapped around them with each catalog
+        # not the signatures that were loaded: a layer would be wrapped around them with each
+        # catalog
         return {**self.model.functions, **self.functions}
 
     def recommend(self, scene_bytes: tf.Tensor, category: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The nearest products first: `product_id`, string, and `hybrid_distance`, float32, both `[batch, k]`, and `valid`.
+        """The nearest products first: `product_id`, string, and `hybrid_distance`, float32, both
+        `[batch, k]`, and `valid`.
 
         Where there are fewer than k, the id is empty and the distance the largest possible.
         """
         scene = self._scene(scene_bytes, category)
-        rows, products = self.search(scene["query"], tf.where(scene["valid"], scene["category_index"], -1))
-        distances = 2 - products if self._exact else self.distances(scene, self._embeddings(tf.maximum(rows, 0)))
+        rows, products = self.search(
+            scene["query"], tf.where(scene["valid"], scene["category_index"], -1)
+        )
+        distances = (
+            2 - products
+            if self._exact
+            else self.distances(scene, self._embeddings(tf.maximum(rows, 0)))
+        )
         present = rows >= 0
         distances = tf.where(present, distances, self._largest)
         if not self._exact:
             nearest, order = tf.math.top_k(-distances, self.k)
-            distances, rows, present = -nearest, tf.gather(rows, order, batch_dims=1), tf.gather(present, order, batch_dims=1)
+            distances, rows, present = (
+                -nearest,
+                tf.gather(rows, order, batch_dims=1),
+                tf.gather(present, order, batch_dims=1),
+            )
         ids = tf.where(present, tf.gather(self.ids, tf.maximum(rows, 0)), "")
         return {"product_id": ids, "hybrid_distance": distances, "valid": scene["valid"]}
 
-    def rerank(self, scene_bytes: tf.Tensor, category: tf.Tensor, product_id: tf.Tensor) -> dict[str, tf.Tensor]:
-        """`hybrid_distance`, float32, and `known`, bool, both `[batch, products]`, of products that are named by their ids."""
+    def rerank(
+        self, scene_bytes: tf.Tensor, category: tf.Tensor, product_id: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """`hybrid_distance`, float32, and `known`, bool, both `[batch, products]`, of products that
+        are named by their ids."""
         scene = self._scene(scene_bytes, category)
         names = tf.reshape(product_id, [-1])
         hashes = tf.strings.to_hash_bucket_fast(names, _BUCKETS)
@@ -114,21 +145,31 @@ class ServedCatalog(tf.Module):
             distances = 2 - tf.einsum("bd,bpd->bp", scene["query"], embeddings)
         else:
             distances = self.distances(scene, embeddings)
-        return {"hybrid_distance": tf.where(known & scene["valid"][:, None], distances, self._largest), "known": known}
+        return {
+            "hybrid_distance": tf.where(known & scene["valid"][:, None], distances, self._largest),
+            "known": known,
+        }
 
     def _scene(self, scene_bytes: tf.Tensor, category: tf.Tensor) -> dict[str, tf.Tensor]:
         count = tf.shape(scene_bytes)[0]
-        return {name: value[:count] for name, value in self.describe_scene(scene_bytes, category).items()}
+        return {
+            name: value[:count]
+            for name, value in self.describe_scene(scene_bytes, category).items()
+        }
 
     def _search(self, query: tf.Tensor, category_index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Rows, int32, -1 where there are fewer, and inner products, float32, `[batch, candidates]`, the largest first.
+        """Rows, int32, -1 where there are fewer, and inner products, float32, `[batch,
+        candidates]`, the largest first.
 
-        Nothing is found where the index is negative. Queries of one category read its products together, so that a batch
-        that the server pads, or merges, costs less than its rows alone: 32 in one category took 4 to 9 times as long, not 32.
+        Nothing is found where the index is negative. Queries of one category read its products
+        together, so that a batch that the server pads, or merges, costs less than its rows alone:
+        32 in one category took 4 to 9 times as long, not 32.
         """
         asked, _ = tf.unique(tf.boolean_mask(category_index, category_index >= 0))
 
-        def one_category(at: tf.Tensor, rows: tf.Tensor, products: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        def one_category(
+            at: tf.Tensor, rows: tf.Tensor, products: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             places = tf.where(category_index == asked[at])
             of_these = self._nearest(tf.gather_nd(query, places), asked[at])
             rows, products = (
@@ -139,7 +180,10 @@ class ServedCatalog(tf.Module):
 
         nothing = self._nothing(tf.shape(query)[0])
         _, rows, products = tf.while_loop(
-            lambda at, *_: at < tf.shape(asked)[0], one_category, (0, *nothing), parallel_iterations=1
+            lambda at, *_: at < tf.shape(asked)[0],
+            one_category,
+            (0, *nothing),
+            parallel_iterations=1,
         )
         return rows, products
 
@@ -147,16 +191,22 @@ class ServedCatalog(tf.Module):
         """As `_search`, for queries of one category, which is looked at block by block."""
         start, stop = self.starts[category], self.starts[category + 1]
 
-        def look(at: tf.Tensor, rows: tf.Tensor, products: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        def look(
+            at: tf.Tensor, rows: tf.Tensor, products: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             to = tf.minimum(at + self._block, stop)
-            values = tf.linalg.matmul(query, tf.cast(self.vectors[at:to], tf.float32), transpose_b=True)
+            values = tf.linalg.matmul(
+                query, tf.cast(self.vectors[at:to], tf.float32), transpose_b=True
+            )
             values = values if self.scale is None else values * self.scale[at:to]
             values, places = tf.math.top_k(values, tf.minimum(self._candidates, to - at))
             products, order = tf.math.top_k(tf.concat([products, values], 1), self._candidates)
             return to, tf.gather(tf.concat([rows, at + places], 1), order, batch_dims=1), products
 
         nothing = self._nothing(tf.shape(query)[0])
-        _, rows, products = tf.while_loop(lambda at, *_: at < stop, look, (start, *nothing), parallel_iterations=1)
+        _, rows, products = tf.while_loop(
+            lambda at, *_: at < stop, look, (start, *nothing), parallel_iterations=1
+        )
         return rows, products
 
     def _nothing(self, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -164,13 +214,22 @@ class ServedCatalog(tf.Module):
 
     def _embeddings(self, rows: tf.Tensor) -> tf.Tensor:
         embeddings = tf.cast(tf.gather(self.vectors, rows), tf.float32)
-        return embeddings if self.scale is None else embeddings * tf.gather(self.scale, rows)[..., None]
+        return (
+            embeddings
+            if self.scale is None
+            else embeddings * tf.gather(self.scale, rows)[..., None]
+        )
 
 
 def quantized(embeddings: np.ndarray, vectors: str) -> tuple[Any, np.ndarray | None]:
     """Embeddings as they are stored, and for int8 the factor of each, float32 `[products]`."""
     if vectors != "int8":
         return tf.cast(embeddings, vectors), None
-    scale = np.maximum(np.maximum(embeddings.max(axis=1), -embeddings.min(axis=1)), 1e-12).astype(np.float32) / 127
+    scale = (
+        np.maximum(np.maximum(embeddings.max(axis=1), -embeddings.min(axis=1)), 1e-12).astype(
+            np.float32
+        )
+        / 127
+    )
     values = embeddings / scale[:, None]
     return np.rint(values, out=values).astype(np.int8), scale

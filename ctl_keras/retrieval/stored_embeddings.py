@@ -1,4 +1,5 @@
-"""Embeddings that are there already, by the fingerprint of the picture: those of a catalog and of an unfinished run."""
+"""Embeddings that are there already, by the fingerprint of the picture: those of a catalog and of
+an unfinished run."""
 
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,29 @@ _BLOCK = 65536  # rows
 
 
 def part_schema(dim: int) -> pa.Schema:
-    """Of a part: `fingerprint`, `embedding` of `dim` numbers, and `problem`: why there is no embedding, or null."""
-    fields = [(FINGERPRINT, pa.string()), (_EMBEDDING, pa.list_(pa.float32(), dim)), (_PROBLEM, pa.string())]
+    """Of a part: `fingerprint`, `embedding` of `dim` numbers, and `problem`: why there is no
+    embedding, or null."""
+    fields = [
+        (FINGERPRINT, pa.string()),
+        (_EMBEDDING, pa.list_(pa.float32(), dim)),
+        (_PROBLEM, pa.string()),
+    ]
     return pa.schema(fields)
 
 
-def write_part(path: Path, fingerprints: Any, embeddings: np.ndarray, problems: list[str | None]) -> None:
-    """Writes the embeddings, float32 `[pictures, dim]`, of some pictures to a Parquet file, atomically."""
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(embeddings.reshape(-1)), embeddings.shape[1])
+def write_part(
+    path: Path, fingerprints: Any, embeddings: np.ndarray, problems: list[str | None]
+) -> None:
+    """Writes the embeddings, float32 `[pictures, dim]`, of some pictures to a Parquet file,
+    atomically."""
+    vectors = pa.FixedSizeListArray.from_arrays(
+        pa.array(embeddings.reshape(-1)), embeddings.shape[1]
+    )
     columns = [pa.array(fingerprints, pa.string()), vectors, pa.array(problems, pa.string())]
     with new_file(path) as temporary:
-        pa.parquet.write_table(pa.table(columns, schema=part_schema(embeddings.shape[1])), temporary)
+        pa.parquet.write_table(
+            pa.table(columns, schema=part_schema(embeddings.shape[1])), temporary
+        )
 
 
 class StoredEmbeddings:
@@ -54,7 +67,8 @@ class StoredEmbeddings:
         self._problems = pa.chunked_array(problems, pa.string())
 
     def rows(self, table: pa.Table) -> pa.Array:
-        """For each picture of a table with `fingerprint` the row here, int32 `[pictures]`, null if there is none."""
+        """For each picture of a table with `fingerprint` the row here, int32 `[pictures]`, null if
+        there is none."""
         return pc.index_in(table[FINGERPRINT], value_set=self._fingerprints)
 
     def problems(self, rows: pa.Array) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Filters on the columns of a catalog, such as `price < 50 and brand in ["Acme", "Zen"]`.
 
-Python's own grammar, parsed and never run: names are columns, and nothing but the listed operators is allowed.
+Python's own grammar, parsed and never run: names are columns, and nothing but the listed operators
+is allowed.
 """
 
 import ast
@@ -16,7 +17,10 @@ import pyarrow.compute as pc
 
 from ctl_keras.errors import InputError
 
-_HELP = "Write comparisons of columns with values, such as: price < 50 and brand in ['Acme', 'Zen'] and not sold"
+_HELP = (
+    "Write comparisons of columns with values, such as: price < 50 and brand in ['Acme', 'Zen'] "
+    "and not sold"
+)
 _COMPARE: dict[type, Callable[..., Any]] = {
     ast.Lt: pc.less,
     ast.LtE: pc.less_equal,
@@ -33,15 +37,17 @@ def where(table: pa.Table, expression: str) -> np.ndarray:
 
     Args:
         table: its columns are the names that the expression may use.
-        expression: str. Comparisons (`<`, `<=`, `>`, `>=`, `==`, `!=`, `in`, `not in`) of a column with a number, a text,
-            `True`, `False` or a list of them, joined by `and`, `or`, `not` and parentheses; a column of true and false may
-            stand alone. Dates are compared with a text such as `"2026-01-31"`. A missing value makes its comparison false.
+        expression: str. Comparisons (`<`, `<=`, `>`, `>=`, `==`, `!=`, `in`, `not in`) of a column
+            with a number, a text, `True`, `False` or a list of them, joined by `and`, `or`, `not`
+            and parentheses; a column of true and false may stand alone. Dates are compared with a
+            text such as `"2026-01-31"`. A missing value makes its comparison false.
 
     Returns:
         bool `[rows]`.
 
     Raises:
-        InputError: the expression cannot be read, names no column, or compares a column with another type.
+        InputError: the expression cannot be read, names no column, or compares a column with
+            another type.
     """
     try:
         return _Reader(table, expression).mask(ast.parse(expression.strip(), mode="eval").body)
@@ -49,7 +55,9 @@ def where(table: pa.Table, expression: str) -> np.ndarray:
         raise
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         reason = getattr(error, "msg", None) or str(error)
-        raise InputError(f"`where` cannot be read: {reason}. {_HELP}. Received: {expression[:200]}") from None
+        raise InputError(
+            f"`where` cannot be read: {reason}. {_HELP}. Received: {expression[:200]}"
+        ) from None
 
 
 class _Reader:
@@ -69,7 +77,9 @@ class _Reader:
         if isinstance(node, ast.Name):
             column = self.column(node)
             if not pa.types.is_boolean(column.type):
-                raise self.error(f"the column {node.id} holds {column.type}; compare it with a value")
+                raise self.error(
+                    f"the column {node.id} holds {column.type}; compare it with a value"
+                )
             return _bools(column)
         raise self.error(f"{ast.unparse(node)!r} is no comparison")
 
@@ -80,15 +90,23 @@ class _Reader:
             column, values = self.column(left), self.value(right)
             if not isinstance(values, list | tuple):
                 raise self.error(f"`in` needs a list, such as ['Acme', 'Zen'], not {values!r}")
-            if pa.types.is_integer(column.type) and any(isinstance(value, float) for value in values):
+            if pa.types.is_integer(column.type) and any(
+                isinstance(value, float) for value in values
+            ):
                 column = column.cast(pa.float64())
             allowed = [self.scalar(left, column, value) for value in values]
             found = self.run(lambda: pc.is_in(column, value_set=pa.array(allowed, column.type)))
-            return _bools(pc.and_(pc.invert(found), column.is_valid())) if isinstance(op, ast.NotIn) else _bools(found)
+            return (
+                _bools(pc.and_(pc.invert(found), column.is_valid()))
+                if isinstance(op, ast.NotIn)
+                else _bools(found)
+            )
         if not isinstance(left, ast.Name):
             left, op, right = right, _MIRRORED.get(type(op), type(op))(), left
         if not isinstance(left, ast.Name) or type(op) not in _COMPARE:
-            raise self.error(f"{ast.unparse(ast.Compare(left, [op], [right]))!r} compares no column with a value")
+            raise self.error(
+                f"{ast.unparse(ast.Compare(left, [op], [right]))!r} compares no column with a value"
+            )
         column = self.column(left)
         value = self.scalar(left, column, self.value(right))
         return _bools(self.run(lambda: _COMPARE[type(op)](column, value)))
@@ -96,10 +114,16 @@ class _Reader:
     def column(self, node: ast.Name) -> Any:
         if node.id not in self.table.column_names:
             near = difflib.get_close_matches(node.id, self.table.column_names, 1)
-            hint = f"Did you mean {near[0]}?" if near else f"Columns: {', '.join(self.table.column_names)}."
+            hint = (
+                f"Did you mean {near[0]}?"
+                if near
+                else f"Columns: {', '.join(self.table.column_names)}."
+            )
             raise self.error(f"there is no column {node.id}. {hint} Texts need quotes")
         column = self.table[node.id]
-        return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+        return (
+            column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+        )
 
     def value(self, node: ast.expr) -> Any:
         try:
@@ -108,25 +132,42 @@ class _Reader:
             raise self.error(f"{ast.unparse(node)!r} is no number, text or list of them") from None
 
     def scalar(self, node: ast.Name, column: Any, value: Any) -> Any:
-        """The value as the column's type; a fraction is not cut to a whole number, nor a number read as a text."""
+        """The value as the column's type; a fraction is not cut to a whole number, nor a number
+        read as a text."""
         kind = column.type
         text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+        number = (
+            pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+        )
         fits = (
             isinstance(value, str)
             if text or pa.types.is_temporal(kind)
-            else isinstance(value, bool)
-            if pa.types.is_boolean(kind)
-            else number and isinstance(value, int | float) and not isinstance(value, bool)
+            else (
+                isinstance(value, bool)
+                if pa.types.is_boolean(kind)
+                else number and isinstance(value, int | float) and not isinstance(value, bool)
+            )
         )
         if not fits:
-            raise self.error(f"the column {node.id} holds {kind} and cannot be compared with {value!r}")
-        return self.run(lambda: pa.scalar(value).cast(kind).as_py()) if pa.types.is_temporal(kind) else value
+            raise self.error(
+                f"the column {node.id} holds {kind} and cannot be compared with {value!r}"
+            )
+        return (
+            self.run(lambda: pa.scalar(value).cast(kind).as_py())
+            if pa.types.is_temporal(kind)
+            else value
+        )
 
     def run(self, compute: Callable[[], Any]) -> Any:
         try:
             return compute()
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, OverflowError, TypeError) as error:
+        except (
+            pa.ArrowInvalid,
+            pa.ArrowNotImplementedError,
+            pa.ArrowTypeError,
+            OverflowError,
+            TypeError,
+        ) as error:
             raise self.error(str(error).splitlines()[0]) from None
 
     def error(self, problem: str) -> InputError:

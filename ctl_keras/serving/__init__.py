@@ -1,4 +1,5 @@
-"""Clients of a server, and an export in this process. Importing the clients imports no TensorFlow."""
+"""Clients of a server, and an export in this process. Importing the clients imports no
+TensorFlow."""
 
 from ctl_keras.serving.async_client import AsyncClient
 from ctl_keras.serving.client import Client

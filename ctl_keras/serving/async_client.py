@@ -18,8 +18,9 @@ from ctl_keras.serving.serving_error import ServingError
 class AsyncClient:
     """`Client` with coroutines: the same arguments, results and errors.
 
-    It belongs to the event loop that runs at its first request. Pictures are read and encoded in threads, off the event loop.
-    The portions of a long list are sent one after the other; gather calls to send several at once.
+    It belongs to the event loop that runs at its first request. Pictures are read and encoded in
+    threads, off the event loop. The portions of a long list are sent one after the other; gather
+    calls to send several at once.
 
     Args: as `Client`.
 
@@ -27,7 +28,8 @@ class AsyncClient:
 
     ```python
     async with ctl.AsyncClient("grpc://localhost:8500", model="looks") as client:
-        shoes, bags = await asyncio.gather(client.embed_scene(scenes, "Shoes"), client.embed_scene(scenes, "Handbags"))
+        calls = [client.embed_scene(scenes, name) for name in ("Shoes", "Handbags")]
+        shoes, bags = await asyncio.gather(*calls)
     ```
     """
 
@@ -59,12 +61,17 @@ class AsyncClient:
         return await self._run(client_calls.score, scene, products, category)
 
     async def score_pairs(
-        self, scenes: Sequence[Picture], products: Sequence[Picture], categories: str | Sequence[str]
+        self,
+        scenes: Sequence[Picture],
+        products: Sequence[Picture],
+        categories: str | Sequence[str],
     ) -> Answer:
         """See `Client.score_pairs`."""
         return await self._run(client_calls.score_pairs, scenes, products, categories)
 
-    async def embed_scene(self, scenes: Sequence[Picture], categories: str | Sequence[str]) -> Answer:
+    async def embed_scene(
+        self, scenes: Sequence[Picture], categories: str | Sequence[str]
+    ) -> Answer:
         """See `Client.embed_scene`."""
         return await self._run(client_calls.embed_scene, scenes, categories)
 
@@ -76,12 +83,17 @@ class AsyncClient:
         """See `Client.score_embeddings`."""
         return await self._run(client_calls.score_embeddings, query, embedding)
 
-    async def recommend(self, scenes: Sequence[Picture], categories: str | Sequence[str], k: int | None = None) -> Answer:
+    async def recommend(
+        self, scenes: Sequence[Picture], categories: str | Sequence[str], k: int | None = None
+    ) -> Answer:
         """See `Client.recommend`."""
         return await self._run(client_calls.recommend, scenes, categories, k)
 
     async def rerank(
-        self, scenes: Sequence[Picture], categories: str | Sequence[str], product_ids: Sequence[Sequence[str]]
+        self,
+        scenes: Sequence[Picture],
+        categories: str | Sequence[str],
+        product_ids: Sequence[Sequence[str]],
     ) -> Answer:
         """See `Client.rerank`."""
         return await self._run(client_calls.rerank, scenes, categories, product_ids)

@@ -19,24 +19,30 @@ class Client:
     """A served Complete-the-Look model, the same over REST and gRPC.
 
     Args:
-        url: "http://HOST:8501" for REST, which needs no TensorFlow, or "grpc://HOST:8500"; "https://" and "grpcs://" with TLS.
+        url: "http://HOST:8501" for REST, which needs no TensorFlow, or "grpc://HOST:8500";
+            "https://" and "grpcs://" with TLS.
         model: str. The name that the server gives the model.
         version: int. Defaults to the server's newest.
         label: str. A version label such as "stable", in place of a version. Defaults to none.
         timeout: float, seconds. Deadline of each request, its retries included. Defaults to 30.
-        retries: int. How often a request is sent again when the server is unavailable (gRPC UNAVAILABLE, HTTP 429, 502, 503,
-            no connection, a cut one), with exponential backoff and jitter. Other errors are never retried. Defaults to 2.
-        batch_size: int. Most rows a request; longer lists are split. Servers that batch refuse more than the last of their
-            allowed batch sizes. Defaults to 32.
+        retries: int. How often a request is sent again when the server is unavailable (gRPC
+            UNAVAILABLE, HTTP 429, 502, 503, no connection, a cut one), with exponential backoff and
+            jitter. Other errors are never retried. Defaults to 2.
+        batch_size: int. Most rows a request; longer lists are split. Servers that batch refuse more
+            than the last of their allowed batch sizes. Defaults to 32.
         ca_file: str. Certificates to trust, PEM. Defaults to the system's.
-        headers: dict. Sent with each request, such as `{"authorization": "Bearer …"}`. Defaults to none.
+        headers: dict. Sent with each request, such as `{"authorization": "Bearer …"}`. Defaults to
+            none.
 
-    Pictures are paths, files' bytes, uint8 arrays `[height, width, 3]` or Pillow pictures (see `picture_bytes`). Categories
-    are the training categories, whole path or last part: one string for all rows, or one a row. Results are dicts of numpy
-    arrays, in the order given. A row with a picture that can't be decoded or an unknown category has `valid` False, zero
-    embeddings and the largest possible distance; it fails no other row. Empty lists give empty arrays without a request.
+    Pictures are paths, files' bytes, uint8 arrays `[height, width, 3]` or Pillow pictures (see
+    `picture_bytes`). Categories are the training categories, whole path or last part: one string
+    for all rows, or one a row. Results are dicts of numpy arrays, in the order given. A row with a
+    picture that can't be decoded or an unknown category has `valid` False, zero embeddings and the
+    largest possible distance; it fails no other row. Empty lists give empty arrays without a
+    request.
 
-    One client can be shared by threads, and should be: it keeps its connections. It is a context manager.
+    One client can be shared by threads, and should be: it keeps its connections. It is a context
+    manager.
 
     Raises (each method):
         InputError: arguments that don't fit, a picture that is missing.
@@ -76,8 +82,8 @@ class Client:
     def score(self, scene: Picture, products: Sequence[Picture], category: str) -> Answer:
         """Distances from one scene to products of one category.
 
-        The scene is sent once a product, and products are embedded anew: with many, use `embed_scene` once and stored
-        embeddings, or `rerank`.
+        The scene is sent once a product, and products are embedded anew: with many, use
+        `embed_scene` once and stored embeddings, or `rerank`.
 
         Args:
             scene: picture.
@@ -85,12 +91,17 @@ class Client:
             category: str, the products' category.
 
         Returns:
-            `hybrid_distance`, `global_distance`, `local_distance` and `compatibility` (calibrated probability), float32 `[P]`,
-            and `valid`, bool `[P]`.
+            `hybrid_distance`, `global_distance`, `local_distance` and `compatibility` (calibrated
+            probability), float32 `[P]`, and `valid`, bool `[P]`.
         """
         return self._run(client_calls.score, scene, products, category)
 
-    def score_pairs(self, scenes: Sequence[Picture], products: Sequence[Picture], categories: str | Sequence[str]) -> Answer:
+    def score_pairs(
+        self,
+        scenes: Sequence[Picture],
+        products: Sequence[Picture],
+        categories: str | Sequence[str],
+    ) -> Answer:
         """Distances of B pairs of a scene and a product.
 
         Args:
@@ -111,9 +122,9 @@ class Client:
             categories: str, or B of them: the category wanted.
 
         Returns:
-            `query` `[B, d]`, `global_embedding` `[B, d]`, `attention` `[B, rows, columns]`, float32, and `valid`, bool `[B]`.
-            `2 - query @ embedding` is the hybrid distance to a product of that embedding, where the model has
-            `score_embeddings`.
+            `query` `[B, d]`, `global_embedding` `[B, d]`, `attention` `[B, rows, columns]`,
+            float32, and `valid`, bool `[B]`. `2 - query @ embedding` is the hybrid distance to a
+            product of that embedding, where the model has `score_embeddings`.
         """
         return self._run(client_calls.embed_scene, scenes, categories)
 
@@ -139,11 +150,14 @@ class Client:
             `hybrid_distance`, float32 `[B]`.
 
         Raises:
-            ServingError: also if the model's distance has no inner-product form; see `docs/serving.md`.
+            ServingError: also if the model's distance has no inner-product form; see
+                `docs/serving.md`.
         """
         return self._run(client_calls.score_embeddings, query, embedding)
 
-    def recommend(self, scenes: Sequence[Picture], categories: str | Sequence[str], k: int | None = None) -> Answer:
+    def recommend(
+        self, scenes: Sequence[Picture], categories: str | Sequence[str], k: int | None = None
+    ) -> Answer:
         """The products of the export's catalog that complete B scenes best, nearest first.
 
         Args:
@@ -152,7 +166,8 @@ class Client:
             k: int, at most the K of the export. Defaults to K.
 
         Returns:
-            `product_id`, str `[B, k]`, `hybrid_distance`, float32 `[B, k]`, and `valid`, bool `[B]`.
+            `product_id`, str `[B, k]`, `hybrid_distance`, float32 `[B, k]`, and `valid`, bool
+            `[B]`.
 
         Raises:
             InputError: also if `k` is larger than K.
@@ -161,7 +176,10 @@ class Client:
         return self._run(client_calls.recommend, scenes, categories, k)
 
     def rerank(
-        self, scenes: Sequence[Picture], categories: str | Sequence[str], product_ids: Sequence[Sequence[str]]
+        self,
+        scenes: Sequence[Picture],
+        categories: str | Sequence[str],
+        product_ids: Sequence[Sequence[str]],
     ) -> Answer:
         """Distances from B scenes to M products each of the export's catalog.
 
@@ -171,7 +189,8 @@ class Client:
             product_ids: B lists of M ids.
 
         Returns:
-            `hybrid_distance`, float32 `[B, M]`, and `known`, bool `[B, M]`: whether the catalog has the product.
+            `hybrid_distance`, float32 `[B, M]`, and `known`, bool `[B, M]`: whether the catalog has
+            the product.
 
         Raises:
             ServingError: also if the export has no catalog.
@@ -182,8 +201,9 @@ class Client:
         """The served version and its signatures.
 
         Returns:
-            `{"model": str, "version": int, "signatures": {SIGNATURE: {"inputs": TENSORS, "outputs": TENSORS}}}`, where TENSORS
-            is `{NAME: {"dtype": str, "shape": list}}`, with -1 for a dimension of any size.
+            `{"model": str, "version": int, "signatures": {SIGNATURE: {"inputs": TENSORS, "outputs":
+            TENSORS}}}`, where TENSORS is `{NAME: {"dtype": str, "shape": list}}`, with -1 for a
+            dimension of any size.
         """
         return self._send(self._transport.metadata)
 
@@ -207,7 +227,9 @@ class Client:
 
     def _run(self, plan: Callable[..., Call], *arguments: Any) -> Answer:
         call = plan(*arguments, self._limits.batch_size)
-        return call.finish([self._send(self._transport.predict, request) for request in call.requests])
+        return call.finish(
+            [self._send(self._transport.predict, request) for request in call.requests]
+        )
 
     def _send(self, method: Callable[..., Any], *arguments: Any) -> Any:
         attempts = Attempts(self._limits)

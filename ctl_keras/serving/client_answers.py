@@ -18,7 +18,12 @@ _OUTPUTS: dict[str, dict[str, tuple[type, int]]] = {
         "compatibility": _ROW,
         "valid": _FLAG,
     },
-    "embed_scene": {"query": _TABLE, "global_embedding": _TABLE, "attention": _MAP, "valid": _FLAG},
+    "embed_scene": {
+        "query": _TABLE,
+        "global_embedding": _TABLE,
+        "attention": _MAP,
+        "valid": _FLAG,
+    },
     "embed_product": {"embedding": _TABLE, "valid": _FLAG},
     "score_embeddings": {"hybrid_distance": _ROW},
     "recommend": {"product_id": (np.str_, 2), "hybrid_distance": _TABLE, "valid": _FLAG},
@@ -29,7 +34,9 @@ _OUTPUTS: dict[str, dict[str, tuple[type, int]]] = {
 def joined(signature: str, answers: list[Answer]) -> Answer:
     """The answers of a call's requests, one below the other; without any, empty arrays."""
     if not answers:
-        return {name: np.zeros((0,) * rank, kind) for name, (kind, rank) in _OUTPUTS[signature].items()}
+        return {
+            name: np.zeros((0,) * rank, kind) for name, (kind, rank) in _OUTPUTS[signature].items()
+        }
     return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
 
@@ -44,7 +51,11 @@ def checked(url: str, signature: str, rows: int, answer: Answer) -> Answer:
     for name, value in answer.items():
         rank = _OUTPUTS[signature].get(name, (None, value.ndim))[1]
         if value.ndim != rank or len(value) != rows:
-            raise not_understood(url, f"answers {rows} rows of `{signature}` with `{name}` of the shape {list(value.shape)}")
+            raise not_understood(
+                url,
+                f"answers {rows} rows of `{signature}` with `{name}` of the shape "
+                f"{list(value.shape)}",
+            )
     return answer
 
 
@@ -58,9 +69,14 @@ def from_json(url: str, signature: str, rows: int, outputs: Any) -> Answer:
     if not isinstance(outputs, dict):  # the server leaves out the name of an only output
         outputs = {next(iter(expected)): outputs}
     try:
-        arrays = {name: _array(value, expected[name][0] if name in expected else None) for name, value in outputs.items()}
+        arrays = {
+            name: _array(value, expected[name][0] if name in expected else None)
+            for name, value in outputs.items()
+        }
     except (TypeError, ValueError):
-        raise not_understood(url, f"answers `{signature}` with something else than numbers") from None
+        raise not_understood(
+            url, f"answers `{signature}` with something else than numbers"
+        ) from None
     return checked(url, signature, rows, arrays)
 
 
@@ -78,8 +94,8 @@ def model_metadata(url: str, document: Any) -> dict[str, Any]:
     """A `GetModelMetadataResponse` in JSON, as REST sends it and protobuf writes it, in short.
 
     Returns:
-        `{"model": str, "version": int, "signatures": {NAME: {"inputs": {NAME: {"dtype": str, "shape": list}}, "outputs": …}}}`,
-        -1 for a dimension of any size.
+        `{"model": str, "version": int, "signatures": {NAME: {"inputs": {NAME: {"dtype": str,
+        "shape": list}}, "outputs": …}}}`, -1 for a dimension of any size.
 
     Raises:
         ServingError: it is no such document.
@@ -104,7 +120,10 @@ def _tensors(infos: dict[str, Any]) -> dict[str, Any]:
         dtype = info["dtype"].removeprefix("DT_").lower()
         dimensions = info.get("tensor_shape", {}).get("dim", [])
         shape = [int(dimension.get("size", 0)) for dimension in dimensions]
-        return {"dtype": {"float": "float32", "double": "float64"}.get(dtype, dtype), "shape": shape}
+        return {
+            "dtype": {"float": "float32", "double": "float64"}.get(dtype, dtype),
+            "shape": shape,
+        }
 
     return {name: described(info) for name, info in sorted(infos.items())}
 
@@ -113,8 +132,8 @@ def version_states(url: str, document: Any) -> list[dict[str, Any]]:
     """A `GetModelStatusResponse` in JSON, newest version first.
 
     Returns:
-        `[{"version": int, "state": str, "error": str}, …]`; the state is START, LOADING, AVAILABLE, UNLOADING or END, the error
-        "" where there is none.
+        `[{"version": int, "state": str, "error": str}, …]`; the state is START, LOADING, AVAILABLE,
+        UNLOADING or END, the error "" where there is none.
 
     Raises:
         ServingError: it is no such document.

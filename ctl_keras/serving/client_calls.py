@@ -1,7 +1,8 @@
-"""What a client's methods send and give back, without a word about how it travels: shared by `Client` and `AsyncClient`.
+"""What a client's methods send and give back, without a word about how it travels: shared by
+`Client` and `AsyncClient`.
 
-Each function checks its arguments and returns a `Call`. Pictures are read when their batch's turn comes, so that a list of
-100,000 paths costs the memory of one batch.
+Each function checks its arguments and returns a `Call`. Pictures are read when their batch's turn
+comes, so that a list of 100,000 paths costs the memory of one batch.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,8 @@ Inputs = dict[str, Any]
 
 @dataclass(frozen=True)
 class Predict:
-    """One request: a signature and its inputs, lists of bytes or str, or float32 arrays, by name; all have the same length."""
+    """One request: a signature and its inputs, lists of bytes or str, or float32 arrays, by name;
+    all have the same length."""
 
     signature: str
     inputs: Inputs
@@ -34,7 +36,10 @@ class Call:
 
 
 def score_pairs(
-    scenes: Sequence[Picture], products: Sequence[Picture], categories: str | Sequence[str], batch_size: int
+    scenes: Sequence[Picture],
+    products: Sequence[Picture],
+    categories: str | Sequence[str],
+    batch_size: int,
 ) -> Call:
     """See `Client.score_pairs`; `batch_size` is the most rows a request. Raises `InputError`."""
     scenes, products = _list("scenes", scenes), _list("products", products)
@@ -49,7 +54,9 @@ def score_pairs(
 def score(scene: Picture, products: Sequence[Picture], category: str, batch_size: int) -> Call:
     """See `Client.score`; `batch_size` is the most rows a request. Raises `InputError`."""
     if not isinstance(category, str):
-        raise InputError(f"`category` must be one string, the products' category. Received: {category!r}")
+        raise InputError(
+            f"`category` must be one string, the products' category. Received: {category!r}"
+        )
     products = _list("products", products)
     data = _picture("scene", scene)
     columns = {
@@ -60,7 +67,9 @@ def score(scene: Picture, products: Sequence[Picture], category: str, batch_size
     return _call("serving_default", columns, batch_size, products=len(products))
 
 
-def embed_scene(scenes: Sequence[Picture], categories: str | Sequence[str], batch_size: int) -> Call:
+def embed_scene(
+    scenes: Sequence[Picture], categories: str | Sequence[str], batch_size: int
+) -> Call:
     """See `Client.embed_scene`; `batch_size` is the most rows a request. Raises `InputError`."""
     scenes = _list("scenes", scenes)
     return _call("embed_scene", _scene_columns(scenes, categories), batch_size, scenes=len(scenes))
@@ -69,11 +78,17 @@ def embed_scene(scenes: Sequence[Picture], categories: str | Sequence[str], batc
 def embed_product(products: Sequence[Picture], batch_size: int) -> Call:
     """See `Client.embed_product`; `batch_size` is the most rows a request. Raises `InputError`."""
     products = _list("products", products)
-    return _call("embed_product", {"product_bytes": _pictures("products", products)}, batch_size, products=len(products))
+    return _call(
+        "embed_product",
+        {"product_bytes": _pictures("products", products)},
+        batch_size,
+        products=len(products),
+    )
 
 
 def score_embeddings(query: Any, embedding: Any, batch_size: int) -> Call:
-    """See `Client.score_embeddings`; `batch_size` is the most rows a request. Raises `InputError`."""
+    """See `Client.score_embeddings`; `batch_size` is the most rows a request. Raises
+    `InputError`."""
     query, embedding = _vectors("query", query), _vectors("embedding", embedding)
     if query.ndim == 1:
         query = np.broadcast_to(query, (len(embedding), len(query)))
@@ -89,7 +104,9 @@ def score_embeddings(query: Any, embedding: Any, batch_size: int) -> Call:
     return _call("score_embeddings", columns, batch_size, query=len(query))
 
 
-def recommend(scenes: Sequence[Picture], categories: str | Sequence[str], k: int | None, batch_size: int) -> Call:
+def recommend(
+    scenes: Sequence[Picture], categories: str | Sequence[str], k: int | None, batch_size: int
+) -> Call:
     """See `Client.recommend`; `batch_size` is the most rows a request. Raises `InputError`."""
     if k is not None and k < 1:
         raise InputError(f"`k` must be positive. Received: {k}")
@@ -107,26 +124,36 @@ def recommend(scenes: Sequence[Picture], categories: str | Sequence[str], k: int
 
 
 def rerank(
-    scenes: Sequence[Picture], categories: str | Sequence[str], product_ids: Sequence[Sequence[str]], batch_size: int
+    scenes: Sequence[Picture],
+    categories: str | Sequence[str],
+    product_ids: Sequence[Sequence[str]],
+    batch_size: int,
 ) -> Call:
     """See `Client.rerank`; `batch_size` is the most rows a request. Raises `InputError`."""
     scenes, product_ids = _list("scenes", scenes), _list("product_ids", product_ids)
     rows = [_list("product_ids", row) for row in product_ids]
     if len({len(row) for row in rows}) > 1 or (rows and not rows[0]):
         raise InputError(
-            f"Each scene needs equally many `product_ids`, at least 1. Received: {sorted({len(row) for row in rows})}"
+            "Each scene needs equally many `product_ids`, at least 1. Received: "
+            f"{sorted({len(row) for row in rows})}"
         )
     for row in rows:
         for product in row:
             if not isinstance(product, str):
                 raise InputError(f"`product_ids` must be strings. Received: {product!r}")
-    columns = {**_scene_columns(scenes, categories), "product_id": lambda start, stop: rows[start:stop]}
+    columns = {
+        **_scene_columns(scenes, categories),
+        "product_id": lambda start, stop: rows[start:stop],
+    }
     call = _call("rerank", columns, batch_size, scenes=len(scenes), product_ids=len(rows))
     asked = len(rows[0]) if rows else 0
 
     def cut(answers: list[Answer]) -> Answer:
-        # a server that joins requests pads them to the longest, and cuts the rows only (docs/serving.md)
-        return call.finish([{name: value[:, :asked] for name, value in answer.items()} for answer in answers])
+        # a server that joins requests pads them to the longest, and cuts the rows only
+        # (docs/serving.md)
+        return call.finish(
+            [{name: value[:, :asked] for name, value in answer.items()} for answer in answers]
+        )
 
     return Call(call.requests, cut)
 
@@ -140,18 +167,28 @@ def _call(signature: str, columns: dict[str, _Column], batch_size: int, **length
         raise InputError(f"All arguments need the same length. Received: {received}")
     length = next(iter(lengths.values()))
     requests = (
-        Predict(signature, {name: column(start, min(start + batch_size, length)) for name, column in columns.items()})
+        Predict(
+            signature,
+            {
+                name: column(start, min(start + batch_size, length))
+                for name, column in columns.items()
+            },
+        )
         for start in range(0, length, batch_size)
     )
     return Call(requests, lambda answers: joined(signature, answers))
 
 
 def _scene_columns(scenes: list[Picture], categories: str | Sequence[str]) -> dict[str, _Column]:
-    return {"scene_bytes": _pictures("scenes", scenes), "category": _texts("categories", categories, len(scenes))}
+    return {
+        "scene_bytes": _pictures("scenes", scenes),
+        "category": _texts("categories", categories, len(scenes)),
+    }
 
 
 def _list(name: str, values: Any) -> list[Any]:
-    """The rows of an argument; one picture or one string in place of a list is the likeliest mistake."""
+    """The rows of an argument; one picture or one string in place of a list is the likeliest
+    mistake."""
     single = isinstance(values, str | bytes | bytearray) or (
         isinstance(values, np.ndarray) and values.dtype != object and values.ndim == 3
     )
@@ -183,7 +220,9 @@ def _texts(name: str, values: str | Sequence[str], length: int) -> _Column:
         if not isinstance(value, str):
             raise InputError(f"`{name}` must be strings. Received: {value!r}")
     if len(rows) != length:
-        raise InputError(f"All arguments need the same length. Received: {length} pictures, {len(rows)} {name}")
+        raise InputError(
+            f"All arguments need the same length. Received: {length} pictures, {len(rows)} {name}"
+        )
     return lambda start, stop: rows[start:stop]
 
 
@@ -191,7 +230,12 @@ def _vectors(name: str, values: Any) -> np.ndarray:
     try:
         vectors = np.asarray(values, np.float32)
     except (TypeError, ValueError):
-        raise InputError(f"`{name}` must be an array of numbers [rows, d]. Received: {type(values).__name__}") from None
+        raise InputError(
+            f"`{name}` must be an array of numbers [rows, d]. Received: {type(values).__name__}"
+        ) from None
     if not np.isfinite(vectors).all():
-        raise InputError(f"`{name}` must be finite numbers: JSON has no others. Received: {vectors[~np.isfinite(vectors)][0]}")
+        raise InputError(
+            f"`{name}` must be finite numbers: JSON has no others. Received: "
+            f"{vectors[~np.isfinite(vectors)][0]}"
+        )
     return vectors

@@ -24,11 +24,19 @@ from ctl_keras.serving.serving_error import ServingError, refused, too_late, unr
 _OPTIONS = [
     ("grpc.max_receive_message_length", -1),  # 4 MB by default: some 30 photos
     ("grpc.max_send_message_length", -1),
-    # a channel that found no server fails at once until its own backoff is over: a retry must be a new attempt
+    # a channel that found no server fails at once until its own backoff is over: a retry must be a
+    # new attempt
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
-_NO_CONNECTION = ("failed to connect", "connection refused", "connection reset", "socket closed", "dns resolution", "goaway")
+_NO_CONNECTION = (
+    "failed to connect",
+    "connection refused",
+    "connection reset",
+    "socket closed",
+    "dns resolution",
+    "goaway",
+)
 
 
 def encoded(target: Target, request: Predict) -> predict_pb2.PredictRequest:
@@ -85,7 +93,9 @@ def _document(message: Any) -> dict[str, Any]:
     return MessageToDict(message, preserving_proto_field_name=True)
 
 
-def _failure(target: Target, error: grpc.RpcError, seconds: float, signature: str = "") -> ServingError:
+def _failure(
+    target: Target, error: grpc.RpcError, seconds: float, signature: str = ""
+) -> ServingError:
     """The ServingError for what gRPC raises."""
     status, details = error.code().name, error.details() or ""
     if status == "DEADLINE_EXCEEDED":
@@ -103,7 +113,9 @@ def _credentials(target: Target) -> grpc.ChannelCredentials:
         with open(target.ca_file, "rb") as file:
             return grpc.ssl_channel_credentials(file.read())
     except OSError as error:
-        raise InputError(f"`ca_file` cannot be read: {error.strerror}. Received: {target.ca_file}") from None
+        raise InputError(
+            f"`ca_file` cannot be read: {error.strerror}. Received: {target.ca_file}"
+        ) from None
 
 
 def _headers(target: Target) -> list[tuple[str, str]]:
@@ -130,13 +142,18 @@ class GrpcTransport:
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
 
     def predict(self, request: Predict, seconds: float) -> Answer:
-        """The answer to a request, arrays by output; `seconds` is its deadline. Raises `ServingError`."""
-        response = self._send(self._predictions.Predict, encoded(self._target, request), seconds, request.signature)
+        """The answer to a request, arrays by output; `seconds` is its deadline. Raises
+        `ServingError`."""
+        response = self._send(
+            self._predictions.Predict, encoded(self._target, request), seconds, request.signature
+        )
         return decoded(self._target, request, response)
 
     def metadata(self, seconds: float) -> dict[str, Any]:
         """What `Client.metadata` returns. Raises `ServingError`."""
-        response = self._send(self._predictions.GetModelMetadata, _metadata_request(self._target), seconds)
+        response = self._send(
+            self._predictions.GetModelMetadata, _metadata_request(self._target), seconds
+        )
         return model_metadata(self._target.url, _document(response))
 
     def status(self, seconds: float) -> list[dict[str, Any]]:
@@ -160,18 +177,24 @@ class AsyncGrpcTransport:
 
     def __init__(self, target: Target):
         self._target, self._headers = target, _headers(target)
-        # the channel belongs to the event loop that runs when it is made: made for the first request
+        # the channel belongs to the event loop that runs when it is made: made for the first
+        # request
         self._channel: Any = None
 
     async def predict(self, request: Predict, seconds: float) -> Answer:
-        """The answer to a request, arrays by output; `seconds` is its deadline. Raises `ServingError`."""
+        """The answer to a request, arrays by output; `seconds` is its deadline. Raises
+        `ServingError`."""
         message = await asyncio.to_thread(encoded, self._target, request)
-        response = await self._send(self._predictions().Predict, message, seconds, request.signature)
+        response = await self._send(
+            self._predictions().Predict, message, seconds, request.signature
+        )
         return decoded(self._target, request, response)
 
     async def metadata(self, seconds: float) -> dict[str, Any]:
         """What `Client.metadata` returns. Raises `ServingError`."""
-        response = await self._send(self._predictions().GetModelMetadata, _metadata_request(self._target), seconds)
+        response = await self._send(
+            self._predictions().GetModelMetadata, _metadata_request(self._target), seconds
+        )
         return model_metadata(self._target.url, _document(response))
 
     async def status(self, seconds: float) -> list[dict[str, Any]]:

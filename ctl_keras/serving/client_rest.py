@@ -16,7 +16,13 @@ from ctl_keras.errors import InputError
 from ctl_keras.serving.client_answers import Answer, from_json, model_metadata, version_states
 from ctl_keras.serving.client_calls import Predict
 from ctl_keras.serving.client_target import Target
-from ctl_keras.serving.serving_error import ServingError, not_understood, refused, too_late, unreachable
+from ctl_keras.serving.serving_error import (
+    ServingError,
+    not_understood,
+    refused,
+    too_late,
+    unreachable,
+)
 
 _STATUS = {
     400: "INVALID_ARGUMENT",
@@ -45,7 +51,10 @@ def encoded(request: Predict) -> bytes:
 def _column(values: Any) -> Any:
     if isinstance(values, np.ndarray):
         return values.tolist()
-    return [{"b64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value for value in values]
+    return [
+        {"b64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
+        for value in values
+    ]
 
 
 def decoded(target: Target, request: Predict, code: int, body: bytes) -> Answer:
@@ -71,8 +80,14 @@ def _document(url: str, code: int, body: bytes, signature: str = "") -> Any:
             raise not_understood(url, "answers with something else than JSON")
         return document
     # a proxy in between answers with HTML
-    message = document["error"] if isinstance(document, dict) and "error" in document else body[:200].decode("utf-8", "replace")
-    status = _STATUS.get(code, "INVALID_ARGUMENT" if 400 <= code < 500 else "INTERNAL" if code >= 500 else "UNKNOWN")
+    message = (
+        document["error"]
+        if isinstance(document, dict) and "error" in document
+        else body[:200].decode("utf-8", "replace")
+    )
+    status = _STATUS.get(
+        code, "INVALID_ARGUMENT" if 400 <= code < 500 else "INTERNAL" if code >= 500 else "UNKNOWN"
+    )
     raise refused(status, f"{message} (HTTP {code})", signature, code in _MAY_RETRY)
 
 
@@ -90,7 +105,9 @@ def _settings(target: Target) -> dict[str, Any]:
     try:
         context = ssl.create_default_context(cafile=target.ca_file)
     except OSError as error:
-        raise InputError(f"`ca_file` holds no certificates in PEM form: {error}. Received: {target.ca_file}") from None
+        raise InputError(
+            f"`ca_file` holds no certificates in PEM form: {error}. Received: {target.ca_file}"
+        ) from None
     return {"headers": dict(target.headers or {}), "verify": context}
 
 
@@ -120,8 +137,11 @@ class RestTransport:
         self._http = _httpx().Client(**_settings(target))
 
     def predict(self, request: Predict, seconds: float) -> Answer:
-        """The answer to a request, arrays by output; `seconds` is its deadline. Raises `ServingError`."""
-        code, body = self._send("POST", f"{self._target.rest_path}:predict", seconds, encoded(request))
+        """The answer to a request, arrays by output; `seconds` is its deadline. Raises
+        `ServingError`."""
+        code, body = self._send(
+            "POST", f"{self._target.rest_path}:predict", seconds, encoded(request)
+        )
         return decoded(self._target, request, code, body)
 
     def metadata(self, seconds: float) -> dict[str, Any]:
@@ -138,11 +158,14 @@ class RestTransport:
         """Closes the connections."""
         self._http.close()
 
-    def _send(self, method: str, url: str, seconds: float, content: bytes | None = None) -> tuple[int, bytes]:
+    def _send(
+        self, method: str, url: str, seconds: float, content: bytes | None = None
+    ) -> tuple[int, bytes]:
         end = time.monotonic() + seconds
         body = bytearray()
         try:
-            # httpx's timeouts are for each read: a server that sends a byte now and then would never be too late
+            # httpx's timeouts are for each read: a server that sends a byte now and then would
+            # never be too late
             with self._http.stream(method, url, content=content, timeout=seconds) as response:
                 for chunk in response.iter_bytes():
                     body += chunk
@@ -164,7 +187,8 @@ class AsyncRestTransport:
 
     async def predict(self, request: Predict, seconds: float) -> Answer:
         # JSON of some megabytes would hold the event loop
-        """The answer to a request, arrays by output; `seconds` is its deadline. Raises `ServingError`."""
+        """The answer to a request, arrays by output; `seconds` is its deadline. Raises
+        `ServingError`."""
         content = await asyncio.to_thread(encoded, request)
         code, body = await self._send("POST", f"{self._target.rest_path}:predict", seconds, content)
         return await asyncio.to_thread(decoded, self._target, request, code, body)
@@ -183,9 +207,13 @@ class AsyncRestTransport:
         """Closes the connections."""
         await self._http.aclose()
 
-    async def _send(self, method: str, url: str, seconds: float, content: bytes | None = None) -> tuple[int, bytes]:
+    async def _send(
+        self, method: str, url: str, seconds: float, content: bytes | None = None
+    ) -> tuple[int, bytes]:
         try:
-            response = await asyncio.wait_for(self._http.request(method, url, content=content, timeout=seconds), seconds)
+            response = await asyncio.wait_for(
+                self._http.request(method, url, content=content, timeout=seconds), seconds
+            )
         except asyncio.TimeoutError:
             raise too_late(self._target.url, seconds) from None
         except Exception as error:

@@ -1,4 +1,5 @@
-"""When a request is sent again. Every request of the client only reads, so that sending it twice does no harm."""
+"""When a request is sent again. Every request of the client only reads, so that sending it twice
+does no harm."""
 
 import random
 import time
@@ -10,7 +11,8 @@ _FIRST, _LONGEST = 0.1, 2.0  # seconds
 
 
 class Attempts:
-    """Deadline and attempts of one request: exponential backoff with jitter, all within the deadline.
+    """Deadline and attempts of one request: exponential backoff with jitter, all within the
+    deadline.
 
     Args:
         limits: of the client; the time runs from now on.
@@ -28,9 +30,11 @@ class Attempts:
         """Seconds to wait before the next attempt.
 
         Raises:
-            ServingError: the given one, if it can't be retried, there were enough attempts, or the deadline would pass.
+            ServingError: the given one, if it can't be retried, there were enough attempts, or the
+                deadline would pass.
         """
-        # half of it is fixed: a server that restarts needs a moment, and clients that failed together must not come together
+        # half of it is fixed: a server that restarts needs a moment, and clients that failed
+        # together must not come together
         longest = min(_FIRST * 2 ** (self._made + 1), _LONGEST)
         seconds = longest / 2 + random.uniform(0, longest / 2)
         self._made += 1

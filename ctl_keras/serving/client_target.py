@@ -13,7 +13,8 @@ class Target:
     """A served model.
 
     Args:
-        url: `http://`, `https://`, `grpc://` or `grpcs://`, host and port; REST may have a path before `/v1`.
+        url: `http://`, `https://`, `grpc://` or `grpcs://`, host and port; REST may have a path
+            before `/v1`.
         model: the name that the server gives the model.
         version: int. Defaults to the server's newest.
         label: str, a version label such as "stable". Defaults to none.
@@ -32,20 +33,35 @@ class Target:
     headers: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
-        form = "Give http://HOST:8501 for REST or grpc://HOST:8500 for gRPC (https and grpcs with TLS)."
+        form = (
+            "Give http://HOST:8501 for REST or grpc://HOST:8500 for gRPC (https and grpcs with "
+            "TLS)."
+        )
         try:
             parts = urlsplit(self.url)
             port = parts.port
         except (ValueError, AttributeError, TypeError) as error:
-            raise InputError(f"The server's address cannot be read: {error}. Received: {self.url!r}. {form}") from None
+            raise InputError(
+                f"The server's address cannot be read: {error}. Received: {self.url!r}. {form}"
+            ) from None
         if parts.scheme not in ("http", "https", "grpc", "grpcs") or not parts.hostname:
-            raise InputError(f"The server's address has no scheme or no host. Received: {self.url!r}. {form}")
+            raise InputError(
+                f"The server's address has no scheme or no host. Received: {self.url!r}. {form}"
+            )
         if self.is_grpc and (port is None or parts.path.strip("/")):
-            raise InputError(f"A gRPC address is host and port alone. Received: {self.url!r}. {form}")
+            raise InputError(
+                f"A gRPC address is host and port alone. Received: {self.url!r}. {form}"
+            )
         if not self.model or not isinstance(self.model, str):
-            raise InputError(f"`model` must be the name that the server gives the model. Received: {self.model!r}")
+            raise InputError(
+                "`model` must be the name that the server gives the model. Received: "
+                f"{self.model!r}"
+            )
         if self.version is not None and self.label is not None:
-            raise InputError(f"Give `version` or `label`, not both. Received: {self.version!r} and {self.label!r}")
+            raise InputError(
+                f"Give `version` or `label`, not both. Received: {self.version!r} and "
+                f"{self.label!r}"
+            )
 
     @property
     def is_grpc(self) -> bool:

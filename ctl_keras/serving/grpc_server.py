@@ -1,4 +1,5 @@
-"""PredictionService and ModelService of TensorFlow Serving over gRPC. Classify, Regress and the like are UNIMPLEMENTED."""
+"""PredictionService and ModelService of TensorFlow Serving over gRPC. Classify, Regress and the
+like are UNIMPLEMENTED."""
 
 import logging
 from collections.abc import Callable
@@ -32,13 +33,16 @@ class GrpcServer:
         InputError: the address cannot be listened on.
     """
 
-    def __init__(self, prediction: Prediction, host: str, port: int, pool: Executor, max_bytes: int):
+    def __init__(
+        self, prediction: Prediction, host: str, port: int, pool: Executor, max_bytes: int
+    ):
         import grpc
 
         options = [
             ("grpc.max_receive_message_length", max_bytes),
             ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),  # else two servers share a port, and each gets some of the requests
+            # else two servers share a port, and each gets some of the requests
+            ("grpc.so_reuseport", 0),
         ]
         self._server = grpc.server(pool, options=options)
         self._server.add_generic_rpc_handlers(_services(prediction))
@@ -46,7 +50,10 @@ class GrpcServer:
         try:
             bound = self._server.add_insecure_port(f"{host}:{port}")
         except RuntimeError as error:
-            raise InputError(f"gRPC cannot listen on {host}:{port}; is it taken? Choose another with --grpc-port.") from error
+            raise InputError(
+                f"gRPC cannot listen on {host}:{port}; is it taken? Choose another with "
+                "--grpc-port."
+            ) from error
         self.address = f"{host}:{bound}"
         self._server.start()
 
@@ -56,8 +63,9 @@ class GrpcServer:
 
 
 def _services(prediction: Prediction) -> list[Any]:
-    # not the generated servicers: with those, gRPC answers bytes that are no protobuf with INTERNAL. The services' own protos
-    # are left out, for those of serving-api 2.15 cannot be imported beside the protobuf of TensorFlow 2.15
+    # not the generated servicers: with those, gRPC answers bytes that are no protobuf with
+    # INTERNAL. The services' own protos are left out, for those of serving-api 2.15 cannot be
+    # imported beside the protobuf of TensorFlow 2.15
     import grpc
     from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
@@ -80,7 +88,10 @@ def _services(prediction: Prediction) -> list[Any]:
             ),
         },
         "tensorflow.serving.ModelService": {
-            "GetModelStatus": (lambda request, _: prediction.status(request), get_model_status_pb2.GetModelStatusRequest),
+            "GetModelStatus": (
+                lambda request, _: prediction.status(request),
+                get_model_status_pb2.GetModelStatusRequest,
+            ),
         },
     }
     return [
@@ -88,7 +99,8 @@ def _services(prediction: Prediction) -> list[Any]:
             service,
             {
                 method: grpc.unary_unary_rpc_method_handler(
-                    _guarded(answer, request_type), response_serializer=lambda response: response.SerializeToString()
+                    _guarded(answer, request_type),
+                    response_serializer=lambda response: response.SerializeToString(),
                 )
                 for method, (answer, request_type) in table.items()
             },
@@ -97,13 +109,18 @@ def _services(prediction: Prediction) -> list[Any]:
     ]
 
 
-def _guarded(answer: Callable[[Any, float | None], Any], request_type: Any) -> Callable[[bytes, Any], Any]:
+def _guarded(
+    answer: Callable[[Any, float | None], Any], request_type: Any
+) -> Callable[[bytes, Any], Any]:
     import grpc
 
     def handle(data: bytes, context: Any) -> Any:
         remaining = context.time_remaining()
         try:
-            return answer(_parsed(data, request_type), remaining if remaining is not None and remaining < _FOREVER else None)
+            return answer(
+                _parsed(data, request_type),
+                remaining if remaining is not None and remaining < _FOREVER else None,
+            )
         except RefusedError as error:
             refusal = error
         except Exception as error:  # a mistake of this server's; it goes on

@@ -1,7 +1,8 @@
-"""JSON requests to arrays and arrays to JSON answers, as TensorFlow Serving's util/json_tensor.cc does it.
+"""JSON requests to arrays and arrays to JSON answers, as TensorFlow Serving's util/json_tensor.cc
+does it.
 
-What it takes is taken, what it refuses is refused, with two exceptions: keys that appear twice are refused here, and an empty
-column is a batch of no rows whatever the input's rank.
+What it takes is taken, what it refuses is refused, with two exceptions: keys that appear twice are
+refused here, and an empty column is a batch of no rows whatever the input's rank.
 """
 
 import base64
@@ -27,7 +28,8 @@ def parse(body: bytes) -> dict[str, Any]:
     """The JSON object of a request's body; NaN and Infinity are numbers.
 
     Raises:
-        RefusedError: INVALID_ARGUMENT, not JSON, not an object, nested too deeply, or a key appears twice.
+        RefusedError: INVALID_ARGUMENT, not JSON, not an object, nested too deeply, or a key appears
+            twice.
     """
     try:
         text = body.removeprefix(b"\xef\xbb\xbf").decode(**_BYTES)
@@ -62,39 +64,48 @@ def inputs_of(document: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[
         Input name -> array of the input's type; strings are `bytes` in object arrays.
 
     Raises:
-        RefusedError: INVALID_ARGUMENT, an input is missing or too much, ragged, or of another type. UNIMPLEMENTED, the input
-            has a type that JSON requests cannot give, such as bfloat16.
+        RefusedError: INVALID_ARGUMENT, an input is missing or too much, ragged, or of another type.
+            UNIMPLEMENTED, the input has a type that JSON requests cannot give, such as bfloat16.
     """
     if "instances" in document and "inputs" in document:
-        raise invalid("Not formatted correctly, expecting only one of 'inputs' or 'instances' keys to exist")
+        raise invalid(
+            "Not formatted correctly, expecting only one of 'inputs' or 'instances' keys to exist"
+        )
     if "instances" in document:
         return {
-            name: _array(name, column, expected[name]) for name, column in _columns(document["instances"], expected).items()
+            name: _array(name, column, expected[name])
+            for name, column in _columns(document["instances"], expected).items()
         }
     if "inputs" not in document:
         raise invalid("Missing 'inputs' or 'instances' key")
     columns = document["inputs"]
     if not isinstance(columns, dict) or _is_bytes(columns):
         if len(expected) > 1:
-            raise invalid(f"'inputs' must be an object with the keys {_keys(expected)}. Received: {_short(columns)}")
+            raise invalid(
+                f"'inputs' must be an object with the keys {_keys(expected)}. Received: "
+                f"{_short(columns)}"
+            )
         columns = dict.fromkeys(expected, columns)
     for name in expected:
         if name not in columns:
             raise invalid(f"Missing named input: {name} in 'inputs' object.")
-    return {name: _array(name, columns[name], info) for name, info in expected.items()}  # others are ignored, as in TF Serving
+    # others are ignored, as in TF Serving
+    return {name: _array(name, columns[name], info) for name, info in expected.items()}
 
 
 def answer(outputs: Mapping[str, np.ndarray], document: Mapping[str, Any]) -> bytes:
     """The JSON answer: `predictions` (rows) to `instances`, `outputs` (columns) to `inputs`.
 
-    A single output stands by itself, without its name. Strings of outputs named `*_bytes` are `{"b64": …}`.
+    A single output stands by itself, without its name. Strings of outputs named `*_bytes` are
+    `{"b64": …}`.
 
     Args:
         outputs: output name -> array.
         document: the request.
 
     Raises:
-        RefusedError: INVALID_ARGUMENT, an output has a type that JSON cannot carry or, in rows, not one row for each.
+        RefusedError: INVALID_ARGUMENT, an output has a type that JSON cannot carry or, in rows, not
+            one row for each.
     """
     columns = {name: _values(name, outputs[name]) for name in sorted(outputs)}
     if "inputs" in document:
@@ -102,11 +113,18 @@ def answer(outputs: Mapping[str, np.ndarray], document: Mapping[str, Any]) -> by
     sizes = {name: array.shape[0] if array.ndim else None for name, array in outputs.items()}
     if None in sizes.values() or len(set(sizes.values())) != 1:
         raise invalid(
-            f"Outputs differ in their batch size, so they have no rows: {sizes}. Use 'inputs' instead of 'instances'."
+            f"Outputs differ in their batch size, so they have no rows: {sizes}. Use 'inputs' "
+            "instead of 'instances'."
         )
     if len(columns) == 1:
         return _dump({"predictions": next(iter(columns.values()))})
-    return _dump({"predictions": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]})
+    return _dump(
+        {
+            "predictions": [
+                dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
+            ]
+        }
+    )
 
 
 def _dump(value: Any) -> bytes:
@@ -125,7 +143,10 @@ def _columns(rows: Any, expected: Mapping[str, Any]) -> dict[str, list[Any]]:
         return dict.fromkeys(expected, rows)
     for number, row in enumerate(rows):
         if row.keys() != set(expected):
-            raise invalid(f"Element {number} of 'instances': keys must be equal to {_keys(expected)}. Received: {_keys(row)}")
+            raise invalid(
+                f"Element {number} of 'instances': keys must be equal to {_keys(expected)}. "
+                f"Received: {_keys(row)}"
+            )
     return {name: [row[name] for row in rows] for name in expected}
 
 
@@ -144,10 +165,15 @@ def _array(name: str, value: Any, info: Any) -> np.ndarray:
     for size in shape:
         for item in items:
             if not isinstance(item, list) or len(item) != size:
-                raise invalid(f"Input {name}: rows of different sizes, expecting lists of {size}. Received: {_short(item)}")
+                raise invalid(
+                    f"Input {name}: rows of different sizes, expecting lists of {size}. Received: "
+                    f"{_short(item)}"
+                )
         items = list(chain.from_iterable(items))
     try:
-        return np.array([_scalar(item, dtype) for item in items], dtype.as_numpy_dtype).reshape(shape)
+        return np.array([_scalar(item, dtype) for item in items], dtype.as_numpy_dtype).reshape(
+            shape
+        )
     except RefusedError as refusal:
         raise RefusedError(refusal.status, f"Input {name}: {refusal}") from refusal
 
@@ -164,14 +190,20 @@ def _scalar(value: Any, dtype: tf.DType) -> Any:
         return value
     if dtype in (tf.string, tf.bool, tf.float32, tf.float64) or dtype.is_integer:
         raise invalid(f"JSON Value: {_short(value)} is not of expected type: {dtype.name}")
-    raise RefusedError("UNIMPLEMENTED", f"Conversion of JSON Value: {_short(value)} to type: {dtype.name}")
+    raise RefusedError(
+        "UNIMPLEMENTED", f"Conversion of JSON Value: {_short(value)} to type: {dtype.name}"
+    )
 
 
 def _decimal(value: int | float, dtype: np.dtype) -> float:
     # integers that need more than 64 bits are decimals to TensorFlow Serving's parser
-    inexact = isinstance(value, int) and -(2**63) <= value < 2**64 and abs(value) > _EXACT_INTEGERS[dtype]
+    inexact = (
+        isinstance(value, int) and -(2**63) <= value < 2**64 and abs(value) > _EXACT_INTEGERS[dtype]
+    )
     if inexact or float(np.finfo(dtype).max) < abs(value) != math.inf:
-        raise invalid(f"Cannot convert JSON value: {_short(value)} to {dtype.name} without loss of precision.")
+        raise invalid(
+            f"Cannot convert JSON value: {_short(value)} to {dtype.name} without loss of precision."
+        )
     return float(value)
 
 
@@ -181,7 +213,9 @@ def _bytes(value: str | dict[str, Any]) -> bytes:
             return value.encode(**_BYTES)
         if _is_bytes(value):
             text = "".join(value["b64"].split())
-            return base64.b64decode(text + "=" * (-len(text) % 4 if "=" not in text else 0), validate=True)
+            return base64.b64decode(
+                text + "=" * (-len(text) % 4 if "=" not in text else 0), validate=True
+            )
     except (ValueError, binascii.Error) as error:
         raise invalid(f"Unable to decode the string {_short(value)}: {error}") from error
     raise invalid(f"JSON Value: {_short(value)} not formatted correctly for base64 data")
@@ -192,7 +226,8 @@ def _is_bytes(value: Any) -> bool:
 
 
 def _values(name: str, array: np.ndarray) -> Any:
-    if array.dtype == np.float32:  # the fewest digits that give the same float32, where `tolist` would give those of a double
+    # the fewest digits that give the same float32, where `tolist` would give those of a double
+    if array.dtype == np.float32:
         return array.astype("U32").astype(np.float64).tolist()
     if array.dtype == np.object_:
         return _texts(array.tolist(), name.endswith("_bytes"))
@@ -226,7 +261,8 @@ def _keys(mapping: Mapping[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
-    """A value as an error message shows it: cut before it is written out, for it may be megabytes."""
+    """A value as an error message shows it: cut before it is written out, for it may be
+    megabytes."""
     if isinstance(value, list | dict):
         return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value)}"
     if isinstance(value, str):

@@ -1,4 +1,5 @@
-"""One version of an export, loaded and run as TensorFlow Serving does it: a session on the graph of the SavedModel."""
+"""One version of an export, loaded and run as TensorFlow Serving does it: a session on the graph of
+the SavedModel."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,8 +20,9 @@ ReadInputs = Callable[[Mapping[str, Any]], dict[str, np.ndarray]]
 class LoadedVersion:
     """A version in memory.
 
-    A session of TensorFlow 1, not `tf.saved_model.load`: it is what TensorFlow Serving runs, so the graph answers and fails
-    alike; it loads several times faster; and closing it gives the memory back.
+    A session of TensorFlow 1, not `tf.saved_model.load`: it is what TensorFlow Serving runs, so the
+    graph answers and fails alike; it loads several times faster; and closing it gives the memory
+    back.
 
     Args:
         folder: of the version, with `saved_model.pb`.
@@ -55,10 +57,12 @@ class LoadedVersion:
 
         Args:
             signature_name: "" is `serving_default`.
-            read_inputs: called with input name -> `TensorInfo` of the signature, returns the arrays.
+            read_inputs: called with input name -> `TensorInfo` of the signature, returns the
+                arrays.
             output_filter: names of the outputs to compute. Defaults to all.
             timeout: float, seconds. Defaults to None, no limit.
-            missing_signature: the status if there is no such signature. TensorFlow Serving's front ends differ in it.
+            missing_signature: the status if there is no such signature. TensorFlow Serving's front
+                ends differ in it.
 
         Returns:
             Output name -> array.
@@ -76,9 +80,15 @@ class LoadedVersion:
         _check_inputs(signature.inputs, inputs)
         wanted = _wanted(signature.outputs, output_filter)
         feeds = {signature.inputs[key].name: value for key, value in inputs.items()}
-        options = tf.compat.v1.RunOptions(timeout_in_ms=max(1, int(1000 * timeout))) if timeout is not None else None
+        options = (
+            tf.compat.v1.RunOptions(timeout_in_ms=max(1, int(1000 * timeout)))
+            if timeout is not None
+            else None
+        )
         try:
-            values = self._session.run([signature.outputs[key].name for key in wanted], feeds, options)
+            values = self._session.run(
+                [signature.outputs[key].name for key in wanted], feeds, options
+            )
         except tf.errors.OpError as error:
             raise from_tensorflow(error) from error
         return {
@@ -100,18 +110,28 @@ class LoadedVersion:
         if not self._warmup.is_file():
             return 0
         number = 0
-        for number, record in enumerate(tf.data.TFRecordDataset(str(self._warmup)).as_numpy_iterator(), start=1):
+        for number, record in enumerate(
+            tf.data.TFRecordDataset(str(self._warmup)).as_numpy_iterator(), start=1
+        ):
             try:
                 log = prediction_log_pb2.PredictionLog.FromString(record)
             except Exception as error:  # DecodeError has another home in each protobuf
                 raise invalid(f"Failed to parse warm-up record {number}") from error
             if log.WhichOneof("log_type") != "predict_log":
-                raise RefusedError("UNIMPLEMENTED", f"Warm-up record {number} is no predict request")
+                raise RefusedError(
+                    "UNIMPLEMENTED", f"Warm-up record {number} is no predict request"
+                )
             if number > _MOST_WARMUP_RECORDS:
-                raise invalid(f"Number of warm-up records exceeds the maximum ({_MOST_WARMUP_RECORDS})")
+                raise invalid(
+                    f"Number of warm-up records exceeds the maximum ({_MOST_WARMUP_RECORDS})"
+                )
             request = log.predict_log.request
             inputs = arrays_of(request.inputs)
-            self.predict(request.model_spec.signature_name, lambda _, inputs=inputs: inputs, request.output_filter)  # type: ignore[misc]
+            self.predict(
+                request.model_spec.signature_name,
+                lambda _, inputs=inputs: inputs,  # type: ignore[misc]
+                request.output_filter,
+            )
         return number
 
     def close(self) -> None:
@@ -127,23 +147,33 @@ def arrays_of(tensors: Mapping[str, Any]) -> dict[str, np.ndarray]:
 def _check_inputs(expected: Mapping[str, Any], inputs: Mapping[str, np.ndarray]) -> None:
     extra, missing = sorted(set(inputs) - set(expected)), sorted(set(expected) - set(inputs))
     if extra or missing:
-        raise invalid(f"Inputs do not match the signature. Sent extra: {extra}. Missing but required: {missing}.")
+        raise invalid(
+            f"Inputs do not match the signature. Sent extra: {extra}. Missing but required: "
+            f"{missing}."
+        )
     for name, info in expected.items():
         array, dtype = inputs[name], tf.dtypes.as_dtype(info.dtype)
         if array.dtype != dtype.as_numpy_dtype:
             raise invalid(
-                f"Input {name} is expected to be {dtype.name}, but {tf.dtypes.as_dtype(array.dtype).name} is provided."
+                f"Input {name} is expected to be {dtype.name}, but "
+                f"{tf.dtypes.as_dtype(array.dtype).name} is provided."
             )
         shape = tf.TensorShape(info.tensor_shape)
         if not shape.is_compatible_with(array.shape):
-            raise invalid(f"Input {name} is expected to have the shape {shape}, but {list(array.shape)} is provided.")
+            raise invalid(
+                f"Input {name} is expected to have the shape {shape}, but {list(array.shape)} is "
+                "provided."
+            )
 
 
 def _wanted(outputs: Mapping[str, Any], output_filter: Sequence[str]) -> list[str]:
     wanted = list(output_filter) or sorted(outputs)
     for name in wanted:
         if name not in outputs:
-            raise invalid(f"output tensor alias not found in signature: {name[:100]}. Outputs expected: {sorted(outputs)}")
+            raise invalid(
+                f"output tensor alias not found in signature: {name[:100]}. Outputs expected: "
+                f"{sorted(outputs)}"
+            )
     if len(set(wanted)) != len(wanted):
         raise invalid(f"duplicate output tensor alias in {wanted[:20]}")
     return wanted

@@ -21,7 +21,8 @@ class LocalModel:
     """A loaded export.
 
     Args:
-        folder: `saved_models/NAME`, of which the newest version is taken, or a version's own folder.
+        folder: `saved_models/NAME`, of which the newest version is taken, or a version's own
+            folder.
 
     Attributes:
         folder: `Path` of the version.
@@ -36,12 +37,18 @@ class LocalModel:
         folder = Path(folder)
         newest = folder / str(max(versions(folder), default=""))
         if not (newest / "saved_model.pb").is_file():
-            raise InputError(f"{folder} holds no export. Make one with `export --run RUN --to {folder}`.")
+            raise InputError(
+                f"{folder} holds no export. Make one with `export --run RUN --to {folder}`."
+            )
         self.folder = newest
-        self.manifest: dict[str, Any] = read_json(newest / "manifest.json", "The manifest of the export")
+        self.manifest: dict[str, Any] = read_json(
+            newest / "manifest.json", "The manifest of the export"
+        )
         self.loaded = tf.saved_model.load(str(newest))
 
-    def score(self, scene: str | Path, products: Sequence[str | Path], category: str) -> list[dict[str, Any]]:
+    def score(
+        self, scene: str | Path, products: Sequence[str | Path], category: str
+    ) -> list[dict[str, Any]]:
         """Distances from one scene to products of one category, nearest first.
 
         Args:
@@ -50,8 +57,8 @@ class LocalModel:
             category: whole path or last part.
 
         Returns:
-            A dict for each product: `product`, `hybrid_distance`, `global_distance`, `local_distance`, `compatibility` and
-            `valid`; products that can't be decoded come last.
+            A dict for each product: `product`, `hybrid_distance`, `global_distance`,
+            `local_distance`, `compatibility` and `valid`; products that can't be decoded come last.
 
         Raises:
             InputError: unknown category, a missing picture, or a scene that can't be decoded.
@@ -60,10 +67,16 @@ class LocalModel:
         scene_bytes = _scene_bytes(scene)
         data = [read_image_bytes(product) for product in products]
         outputs = self._batched(
-            "serving_default", scene_bytes=[scene_bytes] * len(data), product_bytes=data, category=[category] * len(data)
+            "serving_default",
+            scene_bytes=[scene_bytes] * len(data),
+            product_bytes=data,
+            category=[category] * len(data),
         )
         rows = [
-            {"product": str(product), **{name: values[row].item() for name, values in sorted(outputs.items())}}
+            {
+                "product": str(product),
+                **{name: values[row].item() for name, values in sorted(outputs.items())},
+            }
             for row, product in enumerate(products)
         ]
         return sorted(rows, key=lambda row: row["hybrid_distance"])
@@ -76,26 +89,30 @@ class LocalModel:
             categories: whole paths or last parts.
 
         Returns:
-            A dict of `query` and `global_embedding`, float32 `[categories, dim]`, `attention`, float32 `[categories, rows,
-            columns]`, and `valid`, bool `[categories]`, all true.
+            A dict of `query` and `global_embedding`, float32 `[categories, dim]`, `attention`,
+            float32 `[categories, rows, columns]`, and `valid`, bool `[categories]`, all true.
 
         Raises:
             InputError: unknown category, a missing picture, or a scene that can't be decoded.
         """
         for category in categories:
             self.category_path(category)
-        return self._batched("embed_scene", scene_bytes=[_scene_bytes(scene)] * len(categories), category=categories)
+        return self._batched(
+            "embed_scene", scene_bytes=[_scene_bytes(scene)] * len(categories), category=categories
+        )
 
     def describe_scene(self, scene: str | Path, categories: Sequence[str]) -> dict[str, np.ndarray]:
-        """All that the model knows of one scene for each of some categories: what `embed_scene` gives, and its regions.
+        """All that the model knows of one scene for each of some categories: what `embed_scene`
+        gives, and its regions.
 
         Args:
             scene: picture file.
             categories: whole paths or last parts.
 
         Returns:
-            A dict with the outputs of `embed_scene`, `region_embeddings`, float32 `[categories, regions, dim]`, and, unless the
-            attention is uniform, `attention_embeddings` of the same shape.
+            A dict with the outputs of `embed_scene`, `region_embeddings`, float32 `[categories,
+            regions, dim]`, and, unless the attention is uniform, `attention_embeddings` of the same
+            shape.
 
         Raises:
             InputError: as `embed_scene`.
@@ -132,8 +149,12 @@ class LocalModel:
             InputError: as `embed_scene`.
         """
         self.category_path(category)
-        described = self.loaded.describe_scene(tf.constant([_scene_bytes(scene)]), tf.constant([category]))
-        distances: np.ndarray = self.loaded.distances(described, tf.constant(embeddings[None])).numpy()[0]
+        described = self.loaded.describe_scene(
+            tf.constant([_scene_bytes(scene)]), tf.constant([category])
+        )
+        distances: np.ndarray = self.loaded.distances(
+            described, tf.constant(embeddings[None])
+        ).numpy()[0]
         return distances
 
     def category_path(self, category: str) -> str:
@@ -161,7 +182,12 @@ class LocalModel:
         function = self.loaded.signatures[signature]
         length = len(next(iter(inputs.values())))
         parts = [
-            function(**{name: tf.constant(values[start : start + _BATCH]) for name, values in inputs.items()})
+            function(
+                **{
+                    name: tf.constant(values[start : start + _BATCH])
+                    for name, values in inputs.items()
+                }
+            )
             for start in range(0, length, _BATCH)
         ]
         return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
@@ -172,7 +198,9 @@ def format_scores(rows: list[dict[str, Any]]) -> str:
     lines = ["distance  compatibility  product"]
     for row in rows:
         note = "" if row["valid"] else "  (not a picture that can be decoded)"
-        lines.append(f"{row['hybrid_distance']:8.4f}  {row['compatibility']:13.3f}  {row['product']}{note}")
+        lines.append(
+            f"{row['hybrid_distance']:8.4f}  {row['compatibility']:13.3f}  {row['product']}{note}"
+        )
     return "\n".join(lines)
 
 

@@ -1,6 +1,8 @@
-"""The versions of one model: found below its base path, loaded, warmed up, swapped and dropped while requests run.
+"""The versions of one model: found below its base path, loaded, warmed up, swapped and dropped
+while requests run.
 
-The default policy of TensorFlow Serving: the newest version is served, and the old one goes only when the new one answers.
+The default policy of TensorFlow Serving: the newest version is served, and the old one goes only
+when the new one answers.
 """
 
 import threading
@@ -22,7 +24,8 @@ _LARGEST_VERSION = 2**63 - 1
 
 @dataclass(frozen=True)
 class VersionState:
-    """What became of a version: LOADING, AVAILABLE, UNLOADING or END; `failure` tells why it could not be loaded."""
+    """What became of a version: LOADING, AVAILABLE, UNLOADING or END; `failure` tells why it could
+    not be loaded."""
 
     state: str
     failure: RefusedError | None = None
@@ -41,7 +44,8 @@ class ModelStore:
         name: str.
 
     Raises:
-        InputError: there is no version, a labelled one is missing, or the first ones cannot be loaded.
+        InputError: there is no version, a labelled one is missing, or the first ones cannot be
+            loaded.
     """
 
     def __init__(
@@ -53,7 +57,14 @@ class ModelStore:
     ):
         self._folder, self._labels, self._tell = Path(folder).resolve(), dict(labels or {}), tell
         self._is_version = (self._folder / "saved_model.pb").is_file()
-        self.name = name or (self._folder.parent if self._is_version and self._folder.name.isdigit() else self._folder).name
+        self.name = (
+            name
+            or (
+                self._folder.parent
+                if self._is_version and self._folder.name.isdigit()
+                else self._folder
+            ).name
+        )
         self._states: dict[int, VersionState] = {}
         self._loaded: dict[int, LoadedVersion] = {}
         self._failed: set[int] = set()
@@ -67,12 +78,14 @@ class ModelStore:
                 raise InputError(f"Version {version} of {folder} cannot be served: {state.failure}")
 
     def poll(self) -> None:
-        """Looks for versions that came or went, once. Called by one thread at a time; takes as long as loading takes."""
+        """Looks for versions that came or went, once. Called by one thread at a time; takes as long
+        as loading takes."""
         aspired = self._aspired()
         for version in sorted(aspired - set(self._loaded) - self._failed):
             self._load(version)
         with self._lock:
-            self._failed &= aspired  # a version that failed is tried again when its folder was taken away and put back
+            # a version that failed is tried again when its folder was taken away and put back
+            self._failed &= aspired
             waiting = aspired - set(self._loaded)
             leaving = set() if waiting else set(self._loaded) - aspired
         for version in leaving:
@@ -86,7 +99,8 @@ class ModelStore:
             Its number and the version.
 
         Raises:
-            RefusedError: NOT_FOUND, unknown model or version. INVALID_ARGUMENT, no model is named, or an unknown label.
+            RefusedError: NOT_FOUND, unknown model or version. INVALID_ARGUMENT, no model is named,
+                or an unknown label.
         """
         with self._lock:
             number = self._number(spec)
@@ -100,15 +114,20 @@ class ModelStore:
                 self._lock.notify_all()
 
     def states(self, spec: Any) -> dict[int, VersionState]:
-        """Version -> state of all versions seen, or of the one that a `ModelSpec` names, the newest first.
+        """Version -> state of all versions seen, or of the one that a `ModelSpec` names, the newest
+        first.
 
         Raises:
             RefusedError: NOT_FOUND, unknown model or version.
         """
         with self._lock:
-            states = dict(sorted(self._states.items(), reverse=True)) if spec.name == self.name else {}
+            states = (
+                dict(sorted(self._states.items(), reverse=True)) if spec.name == self.name else {}
+            )
         if spec.WhichOneof("version_choice") == "version":
-            states = {version: state for version, state in states.items() if version == spec.version.value}
+            states = {
+                version: state for version, state in states.items() if version == spec.version.value
+            }
         if not states:
             raise RefusedError("NOT_FOUND", f"Could not find any versions of model {spec.name}")
         return states
@@ -141,19 +160,29 @@ class ModelStore:
 
     def _check_start(self) -> None:
         if not self._folder.is_dir():
-            raise InputError(f"{self._folder} is no folder; name a base path such as saved_models/looks.")
+            raise InputError(
+                f"{self._folder} is no folder; name a base path such as saved_models/looks."
+            )
         aspired = self._aspired()
         if not aspired:
-            raise InputError(f"{self._folder} holds no version. Make one with `export --run RUN --to {self._folder}`.")
+            raise InputError(
+                f"{self._folder} holds no version. Make one with `export --run RUN --to "
+                f"{self._folder}`."
+            )
         for label, version in self._labels.items():
             if version not in aspired:
-                raise InputError(f"The label {label} is for version {version}, which {self._folder} does not have.")
+                raise InputError(
+                    f"The label {label} is for version {version}, which {self._folder} does not "
+                    "have."
+                )
 
     def _load(self, number: int) -> None:
         self._set(number, VersionState("LOADING"))
         version = None
         try:
-            version = LoadedVersion(self._folder if self._is_version else self._folder / str(number))
+            version = LoadedVersion(
+                self._folder if self._is_version else self._folder / str(number)
+            )
             requests = version.warm_up()
         except Exception as error:
             if version is not None:
@@ -189,7 +218,10 @@ def _versions(base: Path) -> set[int]:
     return {
         int(name)
         for name in names
-        if name.isascii() and name.isdigit() and str(int(name)) == name and int(name) <= _LARGEST_VERSION
+        if name.isascii()
+        and name.isdigit()
+        and str(int(name)) == name
+        and int(name) <= _LARGEST_VERSION
     }
 
 

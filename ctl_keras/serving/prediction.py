@@ -1,4 +1,5 @@
-"""What a request asks of the models, whichever protocol brought it: both front ends call this, so that they cannot differ."""
+"""What a request asks of the models, whichever protocol brought it: both front ends call this, so
+that they cannot differ."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,14 +31,19 @@ class Prediction:
         timeout: float | None = None,
         missing_signature: str = "FAILED_PRECONDITION",
     ) -> tuple[Any, dict[str, np.ndarray]]:
-        """Runs the signature that a `ModelSpec` asks for. Args, Raises: as `LoadedVersion.predict` and `ModelStore.use`.
+        """Runs the signature that a `ModelSpec` asks for. Args, Raises: as `LoadedVersion.predict`
+        and `ModelStore.use`.
 
         Returns:
             The `ModelSpec` that answered, and output name -> array.
         """
         with self._store.use(spec) as (number, version):
-            outputs = version.predict(spec.signature_name, read_inputs, output_filter, timeout, missing_signature)
-        answered = type(spec)(name=spec.name, signature_name=spec.signature_name or DEFAULT_SIGNATURE)
+            outputs = version.predict(
+                spec.signature_name, read_inputs, output_filter, timeout, missing_signature
+            )
+        answered = type(spec)(
+            name=spec.name, signature_name=spec.signature_name or DEFAULT_SIGNATURE
+        )
         answered.version.value = number
         return answered, outputs
 
@@ -45,14 +51,18 @@ class Prediction:
         """The signatures of a version: `GetModelMetadataResponse` to a `GetModelMetadataRequest`.
 
         Raises:
-            RefusedError: INVALID_ARGUMENT, no model or another field than `signature_def`; or as `ModelStore.use`.
+            RefusedError: INVALID_ARGUMENT, no model or another field than `signature_def`; or as
+                `ModelStore.use`.
         """
         from tensorflow_serving.apis import get_model_metadata_pb2
 
         if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
         if set(request.metadata_field) != {SIGNATURES}:
-            raise invalid(f"The metadata fields must be {SIGNATURES}. Received: {list(request.metadata_field)[:20]}")
+            raise invalid(
+                f"The metadata fields must be {SIGNATURES}. Received: "
+                f"{list(request.metadata_field)[:20]}"
+            )
         response = get_model_metadata_pb2.GetModelMetadataResponse()
         signatures = get_model_metadata_pb2.SignatureDefMap()
         with self._store.use(request.model_spec) as (number, version):

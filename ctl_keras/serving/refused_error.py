@@ -1,4 +1,5 @@
-"""How the development server says no: one exception with a gRPC status, which both front ends translate."""
+"""How the development server says no: one exception with a gRPC status, which both front ends
+translate."""
 
 from typing import Any
 
@@ -29,7 +30,15 @@ _NAMES = [
         "ALREADY_EXISTS",
         "PERMISSION_DENIED",
     ),
-    *("RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE"),
+    *(
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+    ),
     *("DATA_LOSS", "UNAUTHENTICATED"),
 ]
 _LONGEST = 1000  # gRPC carries the message in a header, and headers end at 8 KB

@@ -1,6 +1,7 @@
 """TensorFlow Serving's REST routes: which URL asks for what, and the JSON of the answers.
 
-Follows model_servers/http_rest_api_util.cc and http_rest_api_handler.cc; nothing here knows of sockets.
+Follows model_servers/http_rest_api_util.cc and http_rest_api_handler.cc; nothing here knows of
+sockets.
 """
 
 import inspect
@@ -18,7 +19,8 @@ from ctl_keras.serving.prediction import SIGNATURES, Prediction
 from ctl_keras.serving.refused_error import RefusedError, invalid
 
 _TIMEOUT = 30.0  # of TensorFlow Serving's rest_api_timeout_in_ms
-_MODEL = r"(?i:/v1/models)/(?P<name>[^/:]+)(?:/(?i:versions)/(?P<version>\d+)|/(?i:labels)/(?P<label>[^/:]+))?"
+_MODEL = r"(?i:/v1/models)/(?P<name>[^/:]+)"
+_MODEL += r"(?:/(?i:versions)/(?P<version>\d+)|/(?i:labels)/(?P<label>[^/:]+))?"
 _POST = re.compile(_MODEL + r":(?P<method>(?i:classify|regress|predict))")
 _GET = re.compile(_MODEL + r"(?P<metadata>/(?i:metadata))?")
 # the argument that prints fields with their defaults was renamed in protobuf 5.26
@@ -65,9 +67,13 @@ def _answer(prediction: Prediction, method: str, path: str, body: bytes) -> byte
     if method == "GET" and (match := _GET.fullmatch(path)):
         spec = _spec(match)
         if match["metadata"]:
-            request = get_model_metadata_pb2.GetModelMetadataRequest(model_spec=spec, metadata_field=[SIGNATURES])
+            request = get_model_metadata_pb2.GetModelMetadataRequest(
+                model_spec=spec, metadata_field=[SIGNATURES]
+            )
             return _metadata_json(prediction.metadata(request))
-        return _json(_dict(prediction.status(get_model_status_pb2.GetModelStatusRequest(model_spec=spec))))
+        return _json(
+            _dict(prediction.status(get_model_status_pb2.GetModelStatusRequest(model_spec=spec)))
+        )
     raise invalid(f"Malformed request: {method} {path}")
 
 
@@ -76,12 +82,17 @@ def _predict(prediction: Prediction, match: re.Match[str], body: bytes) -> bytes
     document = parse(body)
     spec.signature_name = signature_name(document).encode("utf-8", "replace")
     if match["method"].lower() != "predict":
-        raise invalid(f"Expected a signature for {match['method'].lower()}, but this model's are all for predict.")
+        raise invalid(
+            f"Expected a signature for {match['method'].lower()}, but this model's are all for "
+            "predict."
+        )
 
     def read_inputs(expected: Mapping[str, Any]) -> dict[str, np.ndarray]:
         return inputs_of(document, expected)
 
-    _, outputs = prediction.predict(spec, read_inputs, timeout=_TIMEOUT, missing_signature="INVALID_ARGUMENT")
+    _, outputs = prediction.predict(
+        spec, read_inputs, timeout=_TIMEOUT, missing_signature="INVALID_ARGUMENT"
+    )
     return answer(outputs, document)
 
 
@@ -95,7 +106,9 @@ def _spec(match: re.Match[str]) -> Any:
         try:
             spec.version.value = int(match["version"])
         except ValueError as error:
-            raise invalid(f"Failed to convert version: {match['version'][:40]} to numeric.") from error
+            raise invalid(
+                f"Failed to convert version: {match['version'][:40]} to numeric."
+            ) from error
     return spec
 
 
@@ -104,11 +117,15 @@ def _metadata_json(response: Any) -> bytes:
 
     signatures = get_model_metadata_pb2.SignatureDefMap()
     response.metadata[SIGNATURES].Unpack(signatures)
-    return _json({"model_spec": _dict(response.model_spec), "metadata": {SIGNATURES: _dict(signatures)}})
+    return _json(
+        {"model_spec": _dict(response.model_spec), "metadata": {SIGNATURES: _dict(signatures)}}
+    )
 
 
 def _dict(message: Any) -> dict[str, Any]:
-    return json_format.MessageToDict(message, preserving_proto_field_name=True, **{_PRINTS_DEFAULTS: True})
+    return json_format.MessageToDict(
+        message, preserving_proto_field_name=True, **{_PRINTS_DEFAULTS: True}
+    )
 
 
 def _json(value: Any) -> bytes:

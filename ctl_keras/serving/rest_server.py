@@ -33,7 +33,15 @@ class RestServer:
         InputError: the address cannot be listened on.
     """
 
-    def __init__(self, prediction: Prediction, host: str, port: int, pool: Executor, max_bytes: int, grace: float):
+    def __init__(
+        self,
+        prediction: Prediction,
+        host: str,
+        port: int,
+        pool: Executor,
+        max_bytes: int,
+        grace: float,
+    ):
         self._prediction, self._pool = prediction, pool
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="rest", daemon=True)
@@ -61,7 +69,8 @@ class RestServer:
         except OSError as error:
             await self._runner.cleanup()
             raise InputError(
-                f"REST cannot listen on {host}:{port}: {error.strerror}. Choose another with --rest-port."
+                f"REST cannot listen on {host}:{port}: {error.strerror}. Choose another with "
+                "--rest-port."
             ) from error
         bound = self._runner.addresses[0][1]
         return f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}"
@@ -71,13 +80,26 @@ class RestServer:
 
         path = request.rel_url.raw_path
         if not is_route(path):
-            return web.Response(status=404, body=error_json(f"Not found: {path[:200]}"), content_type="application/json")
+            return web.Response(
+                status=404,
+                body=error_json(f"Not found: {path[:200]}"),
+                content_type="application/json",
+            )
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge as error:
-            return web.Response(status=413, body=error_json(error.text or "Too large"), content_type="application/json")
-        except web.RequestPayloadError as error:  # such as a body that is not the gzip that its header announces
-            return web.Response(status=400, body=error_json(f"Malformed body: {error}"), content_type="application/json")
+            return web.Response(
+                status=413,
+                body=error_json(error.text or "Too large"),
+                content_type="application/json",
+            )
+        # such as a body that is not the gzip that its header announces
+        except web.RequestPayloadError as error:
+            return web.Response(
+                status=400,
+                body=error_json(f"Malformed body: {error}"),
+                content_type="application/json",
+            )
         try:
             status, answer = await asyncio.get_running_loop().run_in_executor(
                 self._pool, respond, self._prediction, request.method, path, body

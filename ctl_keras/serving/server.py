@@ -1,4 +1,5 @@
-"""The development server: TensorFlow Serving's protocol without its binary, for notebooks, tests and the page.
+"""The development server: TensorFlow Serving's protocol without its binary, for notebooks, tests
+and the page.
 
 Production is TensorFlow Serving: this one has no batching, no TLS and one model.
 """
@@ -28,9 +29,11 @@ _GRACE_SECONDS = 60.0
 
 
 class DevelopmentServer:
-    """Serves one model over REST and gRPC from threads of this process, from when it is made until `stop`.
+    """Serves one model over REST and gRPC from threads of this process, from when it is made until
+    `stop`.
 
-    New versions below the base path are picked up within a second, and warmed up before the old one goes.
+    New versions below the base path are picked up within a second, and warmed up before the old one
+    goes.
 
     Example:
         with DevelopmentServer("saved_models/looks", rest_port=0, grpc_port=0) as server:
@@ -42,7 +45,8 @@ class DevelopmentServer:
         rest_port: int. 0 is any free one. Defaults to 8501.
         grpc_port: int. 0 is any free one. Defaults to 8500.
         host: str. Address to listen on. Defaults to "127.0.0.1", which other machines cannot reach.
-        max_request_mb: float. Larger requests are refused: 413 over REST, RESOURCE_EXHAUSTED over gRPC. Defaults to 64.
+        max_request_mb: float. Larger requests are refused: 413 over REST, RESOURCE_EXHAUSTED over
+            gRPC. Defaults to 64.
         labels: label -> version; these versions are served beside the newest one. Defaults to none.
 
     Attributes:
@@ -50,7 +54,8 @@ class DevelopmentServer:
         rest_address, grpc_address: str. "host:port".
 
     Raises:
-        InputError: there is nothing to serve, it cannot be loaded, a port is taken, or aiohttp or gRPC are not installed.
+        InputError: there is nothing to serve, it cannot be loaded, a port is taken, or aiohttp or
+            gRPC are not installed.
     """
 
     def __init__(
@@ -65,19 +70,29 @@ class DevelopmentServer:
     ):
         _require_extra()
         if not 0 < max_request_mb < 2048:  # gRPC counts bytes in 32 bits
-            raise InputError(f"`max_request_mb` must be between 0 and 2048. Received: {max_request_mb}")
+            raise InputError(
+                f"`max_request_mb` must be between 0 and 2048. Received: {max_request_mb}"
+            )
         max_bytes = int(max_request_mb * 2**20)
         with ExitStack() as opened:
             self._store = ModelStore(model, name, labels, _tell)
             opened.callback(self._store.close)
             # TensorFlow has threads of its own; these parse, wait for it and write
-            self._pool = opened.enter_context(ThreadPoolExecutor(max(4, os.cpu_count() or 1), "request"))
+            self._pool = opened.enter_context(
+                ThreadPoolExecutor(max(4, os.cpu_count() or 1), "request")
+            )
             prediction = Prediction(self._store)
             self._grpc = GrpcServer(prediction, host, grpc_port, self._pool, max_bytes)
             opened.callback(self._grpc.stop, 0)
-            self._rest = RestServer(prediction, host, rest_port, self._pool, max_bytes, _GRACE_SECONDS)
+            self._rest = RestServer(
+                prediction, host, rest_port, self._pool, max_bytes, _GRACE_SECONDS
+            )
             opened.pop_all()
-        self.name, self.rest_address, self.grpc_address = self._store.name, self._rest.address, self._grpc.address
+        self.name, self.rest_address, self.grpc_address = (
+            self._store.name,
+            self._rest.address,
+            self._grpc.address,
+        )
         self._stopping = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="versions", daemon=True)
         self._poller.start()
@@ -96,14 +111,20 @@ class DevelopmentServer:
     def __enter__(self) -> "DevelopmentServer":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.stop()
 
     def _poll(self) -> None:
         while not self._stopping.wait(_POLL_SECONDS):
             try:
                 self._store.poll()
-            except OSError as error:  # the base path is away for a moment: what is loaded goes on serving
+            # the base path is away for a moment: what is loaded goes on serving
+            except OSError as error:
                 _tell(f"{self.name}: {error}")
 
 
@@ -116,15 +137,19 @@ def serve(
     max_request_mb: float = MAX_REQUEST_MB,
     labels: Sequence[str] = (),
 ) -> None:
-    """Serves until SIGINT or SIGTERM, then lets the running requests end. Args, Raises: as `DevelopmentServer`; `labels` are
-    strings such as "stable=1"."""
-    with DevelopmentServer(model, name, rest_port, grpc_port, host, max_request_mb, _parse_labels(labels)) as server:
-        signals: queue.SimpleQueue[int] = queue.SimpleQueue()  # the one queue that may be filled from a signal handler
+    """Serves until SIGINT or SIGTERM, then lets the running requests end. Args, Raises: as
+    `DevelopmentServer`; `labels` are strings such as "stable=1"."""
+    with DevelopmentServer(
+        model, name, rest_port, grpc_port, host, max_request_mb, _parse_labels(labels)
+    ) as server:
+        # the one queue that may be filled from a signal handler
+        signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda received, _: signals.put(received))
         _tell(
-            f"Development server for {server.name}: REST on http://{server.rest_address}/v1/models/{server.name}, "
-            f"gRPC on {server.grpc_address}. For production use TensorFlow Serving (docs/serving.md)."
+            f"Development server for {server.name}: REST on "
+            f"http://{server.rest_address}/v1/models/{server.name}, gRPC on "
+            f"{server.grpc_address}. For production use TensorFlow Serving (docs/serving.md)."
         )
         received = signals.get()
         signal.signal(received, signal.SIG_DFL)  # the second one ends at once
@@ -142,7 +167,9 @@ def _parse_labels(labels: Sequence[str]) -> dict[str, int]:
 def _require_extra() -> None:
     for module in ("aiohttp", "grpc"):
         if importlib.util.find_spec(module) is None:
-            raise InputError(f"The development server needs {module}: pip install ctl-keras[serving]")
+            raise InputError(
+                f"The development server needs {module}: pip install ctl-keras[serving]"
+            )
 
 
 def _tell(line: str) -> None:

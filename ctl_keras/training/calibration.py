@@ -37,13 +37,18 @@ class Calibration:
         return 1 / (1 + np.exp(self.slope * np.asarray(distance) - self.intercept))
 
 
-UNCALIBRATED = Calibration(slope=1.0, intercept=2.0, pairs=0)  # 0.5 at the distance of orthogonal embeddings
+# 0.5 at the distance of orthogonal embeddings
+UNCALIBRATED = Calibration(slope=1.0, intercept=2.0, pairs=0)
 
 
 def fit_calibration(
-    model: CompleteTheLook, validation: Pairs, batch_size: int = 32, source: CachedFeatures | None = None
+    model: CompleteTheLook,
+    validation: Pairs,
+    batch_size: int = 32,
+    source: CachedFeatures | None = None,
 ) -> Calibration:
-    """Fits the map to a model's distances on validation pairs, each against one negative of its category.
+    """Fits the map to a model's distances on validation pairs, each against one negative of its
+    category.
 
     Args:
         model: the trained model.
@@ -63,9 +68,11 @@ def fit_calibration(
 
 
 def fit_logistic(distances: np.ndarray) -> Calibration:
-    """Maximum-likelihood logistic map from distances to positives and negatives, by Newton's method.
+    """Maximum-likelihood logistic map from distances to positives and negatives, by Newton's
+    method.
 
-    Platt's targets, (n + 1) / (n + 2) and 1 / (n + 2), keep it finite where the two separate perfectly (Platt 1999).
+    Platt's targets, (n + 1) / (n + 2) and 1 / (n + 2), keep it finite where the two separate
+    perfectly (Platt 1999).
 
     Args:
         distances: float `[pairs, 2]`, to positives and to negatives.
@@ -84,12 +91,17 @@ def fit_logistic(distances: np.ndarray) -> Calibration:
     for _ in range(100):
         probability = 1 / (1 + np.exp(-design @ weights))
         gradient = design.T @ (target - probability) - 1e-6 * weights
-        hessian = (design * (probability * (1 - probability))[:, None]).T @ design + 1e-6 * np.eye(2)
+        hessian = (design * (probability * (1 - probability))[:, None]).T @ design + 1e-6 * np.eye(
+            2
+        )
         step = np.linalg.solve(hessian, gradient)
         weights += np.clip(step, -2, 2)
         if np.abs(step).max() < 1e-10:
             break
     slope = -weights[0] / scale
-    if slope < 0:  # positives are farther than negatives: the distance tells nothing, so neither does the map
+    # positives are farther than negatives: the distance tells nothing, so neither does the map
+    if slope < 0:
         return Calibration(slope=0.0, intercept=0.0, pairs=count)
-    return Calibration(slope=float(slope), intercept=float(weights[1] + slope * x.mean()), pairs=count)
+    return Calibration(
+        slope=float(slope), intercept=float(weights[1] + slope * x.mean()), pairs=count
+    )

@@ -24,7 +24,8 @@ def read_history(path: Path) -> list[dict[str, float]]:
 
 
 def write_history(path: Path, rows: list[dict[str, float]]) -> None:
-    """Writes one row an epoch as CSV, in place of the file that was there; a kill leaves the old or the new one."""
+    """Writes one row an epoch as CSV, in place of the file that was there; a kill leaves the old or
+    the new one."""
     with new_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
@@ -42,10 +43,12 @@ def best_epoch(rows: list[dict[str, float]], monitor: str) -> int:
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves the state and then the history after each epoch, each atomically, and keeps the best and the last checkpoint.
+    """Saves the state and then the history after each epoch, each atomically, and keeps the best
+    and the last checkpoint.
 
-    The history decides: the epochs that it lists have been, whatever else a kill has left. An epoch whose figures are no
-    numbers is not saved. Keras's `ModelCheckpoint` and `CSVLogger` write in place, so a kill can leave half a file.
+    The history decides: the epochs that it lists have been, whatever else a kill has left. An epoch
+    whose figures are no numbers is not saved. Keras's `ModelCheckpoint` and `CSVLogger` write in
+    place, so a kill can leave half a file.
 
     Args:
         run: the run folder.
@@ -58,9 +61,17 @@ class Checkpoint(keras.callbacks.Callback):
         good: bool. Whether all epochs' figures were numbers.
     """
 
-    def __init__(self, run: Path, fitting: Fitting, monitor: str, rows: list[dict[str, float]], stage: int):
+    def __init__(
+        self, run: Path, fitting: Fitting, monitor: str, rows: list[dict[str, float]], stage: int
+    ):
         super().__init__()
-        self._run, self._fitting, self._monitor, self._rows, self._stage = run, fitting, monitor, rows, stage
+        self._run, self._fitting, self._monitor, self._rows, self._stage = (
+            run,
+            fitting,
+            monitor,
+            rows,
+            stage,
+        )
         self.good = True
         self._began = time.monotonic()
 
@@ -82,7 +93,8 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 class Patience(keras.callbacks.Callback):
-    """Stops after `patience` epochs without a better value; unlike Keras's `EarlyStopping` it knows the epochs before a resume.
+    """Stops after `patience` epochs without a better value; unlike Keras's `EarlyStopping` it knows
+    the epochs before a resume.
 
     Args:
         monitor: str. Smaller is better.
@@ -125,7 +137,8 @@ class AverageWeights(keras.callbacks.Callback):
 
 
 class CollapseWarning(keras.callbacks.Callback):
-    """Names a collapse in the log, once: all distances are equal, the loss stays at the margin, and nothing is learned."""
+    """Names a collapse in the log, once: all distances are equal, the loss stays at the margin, and
+    nothing is learned."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -135,10 +148,10 @@ class CollapseWarning(keras.callbacks.Callback):
         if not self._warned and logs and collapsed(logs):
             self._warned = True
             console.print(
-                f"[yellow]Collapse in epoch {epoch + 1}:[/] all distances are equal (their spread is "
-                f"{logs['val_distance_spread']:.1e}), so nothing is learned. Lower training.learning_rate, take "
-                "training.miner=semi_hard in place of hard, begin with pretrained weights (model.weights), and look whether "
-                "the pictures differ."
+                f"[yellow]Collapse in epoch {epoch + 1}:[/] all distances are equal (their spread "
+                f"is {logs['val_distance_spread']:.1e}), so nothing is learned. Lower "
+                "training.learning_rate, take training.miner=semi_hard in place of hard, begin "
+                "with pretrained weights (model.weights), and look whether the pictures differ."
             )
 
 

@@ -39,20 +39,33 @@ class Fitting:
         InputError: the settings do not fit the data.
     """
 
-    def __init__(self, model: CompleteTheLook, config: Config, train: Pairs, validation: Pairs, pictures_hash: str):
+    def __init__(
+        self,
+        model: CompleteTheLook,
+        config: Config,
+        train: Pairs,
+        validation: Pairs,
+        pictures_hash: str,
+    ):
         self.model, self.config = model, config
         self._train, self._validation, self._pictures_hash = train, validation, pictures_hash
         settings = config.training
         self._replicas = tf.distribute.get_strategy().num_replicas_in_sync
         usable = int(train.has_negative().sum())
         batches = usable / settings.batch_size
-        self.steps_per_epoch = settings.steps_per_epoch or (math.floor(batches) if self._replicas > 1 else math.ceil(batches))
+        self.steps_per_epoch = settings.steps_per_epoch or (
+            math.floor(batches) if self._replicas > 1 else math.ceil(batches)
+        )
         if not self.steps_per_epoch:
             raise InputError(
-                f"`training.batch_size` must be at most the {usable} training pairs when they are shared by "
-                f"{self._replicas} devices. Received: {settings.batch_size}"
+                f"`training.batch_size` must be at most the {usable} training pairs when they are "
+                f"shared by {self._replicas} devices. Received: {settings.batch_size}"
             )
-        first = StageConfig(settings.epochs, settings.learning_rate, "all" if config.model.train_backbone else "none")
+        first = StageConfig(
+            settings.epochs,
+            settings.learning_rate,
+            "all" if config.model.train_backbone else "none",
+        )
         self.stages = (first, *settings.stages)
         self.trainer: keras.Model = model
 
@@ -61,7 +74,9 @@ class Fitting:
         for stage in self.stages:
             self.model.backbone.unfreeze(stage.unfreeze)
             steps = self.steps_per_epoch * stage.epochs
-            make_optimizer(self.config.training, stage.learning_rate, steps, self.model.trainable_variables)
+            make_optimizer(
+                self.config.training, stage.learning_rate, steps, self.model.trainable_variables
+            )
         self.freeze()
 
     def begin_stage(self, number: int) -> None:
@@ -74,17 +89,23 @@ class Fitting:
         self._features = self.config.data.feature_cache is not None and stage.unfreeze == "none"
         self.model.backbone.unfreeze(stage.unfreeze)
         if settings.in_batch:
-            self.trainer = self.model.in_batch_trainer(self._features, settings.memory, settings.gather)
+            self.trainer = self.model.in_batch_trainer(
+                self._features, settings.memory, settings.gather
+            )
         else:
             self.trainer = self.model.feature_trainer() if self._features else self.model
-        compile_trainer(self.trainer, self.config, stage.learning_rate, self.steps_per_epoch * stage.epochs)
+        compile_trainer(
+            self.trainer, self.config, stage.learning_rate, self.steps_per_epoch * stage.epochs
+        )
 
     def freeze(self) -> None:
-        """Leaves the backbone as trainable as the model was made, which decides the order of its weights."""
+        """Leaves the backbone as trainable as the model was made, which decides the order of its
+        weights."""
         self.model.backbone.unfreeze(self.stages[0].unfreeze)
 
     def datasets(self, first_step: int) -> tuple[tf.data.Dataset, tf.data.Dataset]:
-        """The endless training batches from `first_step` on, and one pass over the validation pairs."""
+        """The endless training batches from `first_step` on, and one pass over the validation
+        pairs."""
         data, settings = self.config.data, self.config.training
         shared: dict[str, Any] = {
             "batch_size": settings.batch_size,
@@ -97,15 +118,27 @@ class Fitting:
         make = pair_batches if settings.in_batch else triplets
         views = data.views if data.augment else 1
         source = self.features(self._train, views)
-        fitted = make(self._train, training=True, augment=data.augment, first_step=first_step, source=source, **shared)
-        return fitted, make(self._validation, training=False, source=self.features(self._validation), **shared)
+        fitted = make(
+            self._train,
+            training=True,
+            augment=data.augment,
+            first_step=first_step,
+            source=source,
+            **shared,
+        )
+        return fitted, make(
+            self._validation, training=False, source=self.features(self._validation), **shared
+        )
 
     def features(self, pairs: Pairs, views: int = 1) -> CachedFeatures | None:
-        """The cached features of a table, computed if they are not yet; None in a stage that trains from pictures."""
+        """The cached features of a table, computed if they are not yet; None in a stage that trains
+        from pictures."""
         if not self._features:
             return None
         to = Path(self.config.data.feature_cache or "")
-        return CachedFeatures(cache_features(self.model, pairs, self._pictures_hash, to, views), pairs)
+        return CachedFeatures(
+            cache_features(self.model, pairs, self._pictures_hash, to, views), pairs
+        )
 
     def save(self, path: Path) -> None:
         """Writes all that training changes to one file, for `load`."""
@@ -121,7 +154,8 @@ class Fitting:
             self.trainer.optimizer.finalize_variable_values(self.trainer.trainable_variables)
 
     def _variables(self) -> list[Any]:
-        """All that training changes, each once and in the same order for the same settings and stage."""
+        """All that training changes, each once and in the same order for the same settings and
+        stage."""
         trained = list(self.trainer.trainable_variables)
         layers = [layer for layer in self.trainer.layers if layer is not self.model.backbone]
         if any(stage.unfreeze != "none" for stage in self.stages):
@@ -132,7 +166,8 @@ class Fitting:
 
 
 def compile_trainer(trainer: keras.Model, config: Config, learning_rate: float, steps: int) -> None:
-    """Compiles with the settings' optimizer, the triplet loss and the metrics that every run records."""
+    """Compiles with the settings' optimizer, the triplet loss and the metrics that every run
+    records."""
     settings = config.training
     trainer.compile(
         make_optimizer(settings, learning_rate, steps, trainer.trainable_variables),

@@ -2,7 +2,7 @@
 
 ```
 RUN/config.json          the settings
-RUN/run.json             how to repeat it: data and its hash, versions, seed, command; and what came of it
+RUN/run.json             how to repeat it: data, versions, seed, command; and what came of it
 RUN/history.csv          one row an epoch
 RUN/checkpoints/         initial.keras, and the state after the last and after the best epoch
 RUN/logs/                for TensorBoard, if it is installed
@@ -44,27 +44,35 @@ from ctl_keras.training.callbacks import (
 from ctl_keras.training.fitting import Fitting
 from ctl_keras.training.strategies import is_chief, make_strategy
 
-MONITOR = "val_loss"  # the accuracy of one negative a pair jumps by several points from epoch to epoch
+# the accuracy of one negative a pair jumps by several points from epoch to epoch
+MONITOR = "val_loss"
 
 
 def train(
-    data: str | Path, out: str | Path, config: Config | None = None, resume: bool = False, strategy: str = "none"
+    data: str | Path,
+    out: str | Path,
+    config: Config | None = None,
+    resume: bool = False,
+    strategy: str = "none",
 ) -> dict[str, Any]:
     """Fits a model to prepared data.
 
     Args:
         data: folder made by `prepare`.
-        out: the run folder to make, or to go on with. Several workers share it: the first one writes.
+        out: the run folder to make, or to go on with. Several workers share it: the first one
+            writes.
         config: settings. Defaults to the defaults, or, with `resume`, to the run's own.
         resume: bool. Go on after the last complete epoch. Defaults to False.
-        strategy: `"none"`, `"mirrored"` or `"multi-worker"`, see `make_strategy`. Defaults to `"none"`.
+        strategy: `"none"`, `"mirrored"` or `"multi-worker"`, see `make_strategy`. Defaults to
+            `"none"`.
 
     Returns:
-        What `run.json` says: data and its hash, versions, epochs, the best epoch's figures, seconds.
+        What `run.json` says: data and its hash, versions, epochs, the best epoch's figures,
+        seconds.
 
     Raises:
-        InputError: the data cannot be trained on, `out` exists (without `resume`) or does not (with it), or the data or the
-            settings differ from those that the run began with.
+        InputError: the data cannot be trained on, `out` exists (without `resume`) or does not (with
+            it), or the data or the settings differ from those that the run began with.
     """
     out = Path(out)
     scope = make_strategy(strategy)
@@ -77,7 +85,8 @@ def train(
     for part in (pairs, validation):
         if not len(part):
             raise InputError(
-                f"The {part.split_name} split of {data} is empty. Prepare with other fractions, such as 0.8,0.1,0.1."
+                f"The {part.split_name} split of {data} is empty. Prepare with other fractions, "
+                "such as 0.8,0.1,0.1."
             )
     with _policies(config), _folder(out, chief, resume) as folder, scope.scope():
         rows = read_history(folder / "history.csv")
@@ -87,13 +96,19 @@ def train(
             model = CompleteTheLook(pairs.categories, config.data.image_size, config.model)
         fitting = Fitting(model, config, pairs, validation, hash_of_pictures(data))
         fitting.check()
-        if not resume:  # nothing is made before data, settings and weights have turned out to be right
-            _write_beginning(folder, model, config, {"data": str(data), "data_hash": data_hash, "strategy": strategy})
+        # nothing is made before data, settings and weights have turned out to be right
+        if not resume:
+            _write_beginning(
+                folder,
+                model,
+                config,
+                {"data": str(data), "data_hash": data_hash, "strategy": strategy},
+            )
         diverged = not _fit(fitting, folder, config, rows, chief)
         if not rows:
             raise RuntimeError(
-                f"The training ended without one good epoch: the loss is not a number. Lower training.learning_rate "
-                f"({config.training.learning_rate:g}) and begin a new run."
+                "The training ended without one good epoch: the loss is not a number. Lower "
+                f"training.learning_rate ({config.training.learning_rate:g}) and begin a new run."
             )
         epoch = best_epoch(rows, MONITOR)
         fitting.begin_stage(int(rows[epoch]["stage"]))
@@ -101,13 +116,16 @@ def train(
         fitting.take_average()
         fitting.freeze()
         features = fitting.features(validation)
-        record = _ending(folder, rows, epoch, diverged) | {"planned_epochs": sum(stage.epochs for stage in fitting.stages)}
+        record = _ending(folder, rows, epoch, diverged) | {
+            "planned_epochs": sum(stage.epochs for stage in fitting.stages)
+        }
     trained = model.copy()  # by all workers, see `_folder`; what is published is not compiled
     if chief:
         calibration = fit_calibration(trained, validation, config.training.batch_size, features)
         write_json(out / "calibration.json", to_dict(calibration))
         write_json(out / "run.json", record)
-        with new_file(out / "model.keras") as temporary:  # last of all: a run with a model is a run that has ended
+        # last of all: a run with a model is a run that has ended
+        with new_file(out / "model.keras") as temporary:
             trained.save(temporary)
     return record
 
@@ -127,19 +145,28 @@ def load_run(run: str | Path) -> tuple[CompleteTheLook, dict[str, Any]]:
     run = Path(run)
     if not (run / "model.keras").is_file():
         going = (run / "history.csv").is_file()
-        hint = "It has not ended: go on with `train --resume`." if going else "Make one with `train`."
+        hint = (
+            "It has not ended: go on with `train --resume`." if going else "Make one with `train`."
+        )
         raise InputError(f"{run} holds no trained model. {hint}")
-    return keras.models.load_model(run / "model.keras"), read_json(run / "run.json", "The run's record")
+    return keras.models.load_model(run / "model.keras"), read_json(
+        run / "run.json", "The run's record"
+    )
 
 
 def describe(record: dict[str, Any], out: str | Path) -> str:
     """What came of a run, in a line for people."""
     best, planned = record["best"], record.get("planned_epochs", 0)  # runs of before do not say so
     stopped = record["epochs"] < planned and not record["diverged"]
-    early = f" of {planned} (then no lower validation loss for `training.patience` epochs)" if stopped else ""
+    early = (
+        f" of {planned} (then no lower validation loss for `training.patience` epochs)"
+        if stopped
+        else ""
+    )
     return (
-        f"{out}: {record['epochs']} epochs{early} in {record['seconds']:.0f} s of training; best epoch {best['epoch']}: "
-        f"validation accuracy {best['val_triplet_accuracy']:.3f}, loss {best['val_loss']:.4f}"
+        f"{out}: {record['epochs']} epochs{early} in {record['seconds']:.0f} s of training; best "
+        f"epoch {best['epoch']}: validation accuracy {best['val_triplet_accuracy']:.3f}, loss "
+        f"{best['val_loss']:.4f}"
     )
 
 
@@ -150,17 +177,25 @@ def _begin(out: Path, config: Config | None, data_hash: str, resume: bool, chief
         return config or Config()
     stored = from_dict(Config, read_json(out / "config.json", "The settings of the run"))
     if config is not None and config != stored:
-        raise InputError(f"The settings differ from those that {out} began with. Resume without settings, or begin a new run.")
+        raise InputError(
+            f"The settings differ from those that {out} began with. Resume without settings, or "
+            "begin a new run."
+        )
     if read_json(out / "run.json", "The run's record")["data_hash"] != data_hash:
-        raise InputError(f"The data differ from those that {out} began with. Name the same data, or begin a new run.")
+        raise InputError(
+            f"The data differ from those that {out} began with. Name the same data, or begin a new "
+            "run."
+        )
     return stored
 
 
 @contextlib.contextmanager
 def _folder(out: Path, chief: bool, resume: bool) -> Iterator[Path]:
-    """Where this process writes: the run folder, or, for all workers but the first, a copy of it that is thrown away.
+    """Where this process writes: the run folder, or, for all workers but the first, a copy of it
+    that is thrown away.
 
-    They have to save too, and at the same moments: reading a variable that is summed up over workers waits for all of them.
+    They have to save too, and at the same moments: reading a variable that is summed up over
+    workers waits for all of them.
     """
     if chief:
         yield out
@@ -184,11 +219,17 @@ def _policies(config: Config) -> Iterator[None]:
         keras.mixed_precision.set_global_policy("float32")
 
 
-def _write_beginning(out: Path, model: CompleteTheLook, config: Config, origin: dict[str, Any]) -> None:
+def _write_beginning(
+    out: Path, model: CompleteTheLook, config: Config, origin: dict[str, Any]
+) -> None:
     record = origin | {
         "seed": config.training.seed,
         "command": sys.argv,
-        "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__},
+        "versions": {
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+        },
     }
     path = out / "checkpoints" / "initial.keras"
     path.parent.mkdir(parents=True)
@@ -198,8 +239,11 @@ def _write_beginning(out: Path, model: CompleteTheLook, config: Config, origin: 
     write_json(out / "config.json", to_dict(config))  # last: a run with settings can be resumed
 
 
-def _fit(fitting: Fitting, out: Path, config: Config, rows: list[dict[str, float]], chief: bool) -> bool:
-    """Runs what is left of each stage; `rows` is the history so far, and grows. False if the loss was not a number."""
+def _fit(
+    fitting: Fitting, out: Path, config: Config, rows: list[dict[str, float]], chief: bool
+) -> bool:
+    """Runs what is left of each stage; `rows` is the history so far, and grows. False if the loss
+    was not a number."""
     settings = config.training
     fitting.begin_stage(int(rows[-1]["stage"]) if rows else 0)
     if rows:
@@ -218,7 +262,8 @@ def _fit(fitting: Fitting, out: Path, config: Config, rows: list[dict[str, float
             if settings.ema:
                 callbacks.insert(0, AverageWeights())
             checkpoint = Checkpoint(out, fitting, MONITOR, rows, number)
-            with contextlib.redirect_stdout(sys.stderr):  # Keras prints its progress; stdout is for data
+            # Keras prints its progress; stdout is for data
+            with contextlib.redirect_stdout(sys.stderr):
                 fitting.trainer.fit(
                     fitted,
                     validation_data=watched,
@@ -246,7 +291,10 @@ def _ending(out: Path, rows: list[dict[str, float]], epoch: int, diverged: bool)
     best = rows[epoch]
     figures = {name: best[name] for name in best if name not in ("epoch", "stage", "seconds")}
     if diverged:
-        console.print(f"[yellow]The loss was not a number after epoch {len(rows)}.[/] Lower training.learning_rate.")
+        console.print(
+            f"[yellow]The loss was not a number after epoch {len(rows)}.[/] Lower "
+            "training.learning_rate."
+        )
     return read_json(out / "run.json", "The run's record") | {
         "epochs": len(rows),
         "diverged": diverged,

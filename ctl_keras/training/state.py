@@ -1,4 +1,5 @@
-"""All that a resumed training needs, in one file: weights, optimizer, averages, memory, counters of random numbers."""
+"""All that a resumed training needs, in one file: weights, optimizer, averages, memory, counters of
+random numbers."""
 
 import zipfile
 from pathlib import Path
@@ -29,6 +30,9 @@ def load_state(path: Path, variables: list[Any]) -> None:
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         raise InputError(f"The checkpoint {path} is missing or damaged. Begin a new run.") from None
     if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
-        raise InputError(f"The checkpoint {path} is of another model than the run's settings give. Begin a new run.")
+        raise InputError(
+            f"The checkpoint {path} is of another model than the run's settings give. Begin a new "
+            "run."
+        )
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)

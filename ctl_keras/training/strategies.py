@@ -15,8 +15,9 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     """A strategy by name.
 
     Args:
-        name: `"none"`; `"mirrored"`, all GPUs of the machine, or all logical CPUs where there is none; or `"multi-worker"`,
-            the processes that the environment variable `TF_CONFIG` lists, which must be set before TensorFlow starts.
+        name: `"none"`; `"mirrored"`, all GPUs of the machine, or all logical CPUs where there is
+            none; or `"multi-worker"`, the processes that the environment variable `TF_CONFIG`
+            lists, which must be set before TensorFlow starts.
 
     Raises:
         InputError: no such strategy, or no `TF_CONFIG`.
@@ -31,9 +32,10 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
         workers = json.loads(os.environ.get("TF_CONFIG", "{}"))["cluster"]["worker"]
     except (json.JSONDecodeError, KeyError, TypeError):
         raise InputError(
-            "`--strategy multi-worker` needs the environment variable TF_CONFIG in each process, such as "
-            '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}. '
-            f"Received: TF_CONFIG={os.environ.get('TF_CONFIG')!r}"
+            "`--strategy multi-worker` needs the environment variable TF_CONFIG in each process,"
+            ' such as {"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": '
+            '{"type": "worker", "index": 0}}. Received:'
+            f" TF_CONFIG={os.environ.get('TF_CONFIG')!r}"
         ) from None
     if len(workers) == 1:
         return make_strategy("mirrored")
@@ -41,12 +43,15 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
 
 
 class _MultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
-    """With two habits of Keras 3 that TensorFlow refuses here: it asks for the mean of a whole nested batch, of which it takes
-    the shapes, and for the mean of scalars (loss and metrics) along their first axis."""
+    """With two habits of Keras 3 that TensorFlow refuses here: it asks for the mean of a whole
+    nested batch, of which it takes the shapes, and for the mean of scalars (loss and metrics) along
+    their first axis."""
 
     def reduce(self, reduce_op, value, axis):
         if isinstance(value, dict | tuple | list):
-            return tf.nest.map_structure(lambda each: self.experimental_local_results(each)[0], value)
+            return tf.nest.map_structure(
+                lambda each: self.experimental_local_results(each)[0], value
+            )
         if self.experimental_local_results(value)[0].shape.rank == 0:
             axis = None
         return super().reduce(reduce_op, value, axis)
@@ -55,4 +60,8 @@ class _MultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process is the one that writes: the first worker, or the only process."""
     resolver = strategy.cluster_resolver
-    return resolver is None or resolver.task_type is None or (resolver.task_type, resolver.task_id) == ("worker", 0)
+    return (
+        resolver is None
+        or resolver.task_type is None
+        or (resolver.task_type, resolver.task_id) == ("worker", 0)
+    )

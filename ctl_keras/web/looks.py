@@ -1,4 +1,5 @@
-"""What happens on the page, without the page: a scene's products, why they are near, and a look of one of each category."""
+"""What happens on the page, without the page: a scene's products, why they are near, and a look of
+one of each category."""
 
 import tempfile
 from collections import Counter
@@ -44,7 +45,8 @@ class Looks:
 
     Attributes:
         settings: dict, the model's.
-        categories: dict, what a category is called on the page -> its path; those that the catalog has products of.
+        categories: dict, what a category is called on the page -> its path; those that the catalog
+            has products of.
         columns: names that a filter may use.
 
     Raises:
@@ -58,9 +60,13 @@ class Looks:
         offered = self.recommender.catalog.manifest["categories"]
         paths = [path for path in self.local.manifest["categories"] if offered.get(path)]
         if not paths:
-            raise InputError(f"The catalog {catalog} holds no products. Make one with `ctl-keras catalog`.")
+            raise InputError(
+                f"The catalog {catalog} holds no products. Make one with `ctl-keras catalog`."
+            )
         counts = Counter(map(short_name, paths))
-        self.categories = {path if counts[short_name(path)] > 1 else short_name(path): path for path in paths}
+        self.categories = {
+            path if counts[short_name(path)] > 1 else short_name(path): path for path in paths
+        }
         self.columns = ["id", "category", *self.recommender.catalog.manifest["columns"]]
 
     def find(self, seen: Image.Image, categories: Sequence[str], k: int, where: str = "") -> Found:
@@ -82,7 +88,10 @@ class Looks:
             file.flush()
             products = self.recommender.recommend(file.name, categories, k, where.strip() or None)
             described = self.local.describe_scene(file.name, categories)
-        scene = {path: {name: value[row] for name, value in described.items()} for row, path in enumerate(categories)}
+        scene = {
+            path: {name: value[row] for name, value in described.items()}
+            for row, path in enumerate(categories)
+        }
         return Found(seen, products, scene)
 
     def regions(self, found: Found, category: str, rank: int) -> RegionShares:
@@ -99,7 +108,8 @@ class Looks:
 
 
 def first_look(found: Found) -> dict[str, int]:
-    """Category path -> place of the product that is in the look: the nearest of each category that has one."""
+    """Category path -> place of the product that is in the look: the nearest of each category that
+    has one."""
     return {category: 0 for category, rows in found.products.items() if rows}
 
 
@@ -120,9 +130,12 @@ def look_distances(found: Found, look: Mapping[str, int]) -> tuple[float, float]
 
 
 def facts(row: Mapping[str, Any]) -> dict[str, str]:
-    """A product's columns for people: without the place of its picture, the distance, and what is missing."""
+    """A product's columns for people: without the place of its picture, the distance, and what is
+    missing."""
     hidden = ("image", "category", _DISTANCE)
-    return {name: str(value) for name, value in row.items() if name not in hidden and value is not None}
+    return {
+        name: str(value) for name, value in row.items() if name not in hidden and value is not None
+    }
 
 
 def thumbnail(row: Mapping[str, Any]) -> Image.Image:
@@ -131,5 +144,7 @@ def thumbnail(row: Mapping[str, Any]) -> Image.Image:
         return open_picture(row["image"], THUMBNAIL)
     except InputError:
         empty = Image.new("RGB", (THUMBNAIL, THUMBNAIL), "#e5e5e5")
-        ImageDraw.Draw(empty).text((THUMBNAIL / 2, THUMBNAIL / 2), "no picture", fill="#444444", anchor="mm", font_size=36)
+        ImageDraw.Draw(empty).text(
+            (THUMBNAIL / 2, THUMBNAIL / 2), "no picture", fill="#444444", anchor="mm", font_size=36
+        )
         return empty

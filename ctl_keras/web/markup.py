@@ -1,4 +1,5 @@
-"""Pieces of the page in HTML: pictures carry their words in `alt`, and all text from outside is escaped."""
+"""Pieces of the page in HTML: pictures carry their words in `alt`, and all text from outside is
+escaped."""
 
 import base64
 import io
@@ -10,7 +11,15 @@ import numpy as np
 from PIL import Image
 
 from ctl_keras.pictures.boards import short_name
-from ctl_keras.pictures.regions import ATTENTION, CLOSER, FARTHER, RegionShares, attention_overlay, place, pull_overlay
+from ctl_keras.pictures.regions import (
+    ATTENTION,
+    CLOSER,
+    FARTHER,
+    RegionShares,
+    attention_overlay,
+    place,
+    pull_overlay,
+)
 from ctl_keras.web.looks import facts
 
 _SIDE = 360  # pixels of an overlay's longer side
@@ -64,11 +73,18 @@ def scene_figures(shown: Image.Image, seen: Image.Image | None, words: str, hidd
     picture = f'<div class="ctl-draw">{picture}</div>' if hidden else picture
     figures = [f"<figure>{picture}<figcaption>{escape(words)}</figcaption></figure>"]
     if seen is not None:
-        figures.append(figure(_sized(seen), "The part of the scene that the model sees", "What the model sees"))
+        figures.append(
+            figure(_sized(seen), "The part of the scene that the model sees", "What the model sees")
+        )
     return _row(figures, wide=True)
 
 
-def product_tiles(rows: Sequence[Mapping[str, Any]], pictures: Sequence[Image.Image], name: str, chosen: int | None) -> str:
+def product_tiles(
+    rows: Sequence[Mapping[str, Any]],
+    pictures: Sequence[Image.Image],
+    name: str,
+    chosen: int | None,
+) -> str:
     """The products of a category, nearest first, as buttons.
 
     Args:
@@ -80,14 +96,20 @@ def product_tiles(rows: Sequence[Mapping[str, Any]], pictures: Sequence[Image.Im
     if not rows:
         return f"<p>No product of {escape(name)} passes the filter.</p>"
     tiles = [
-        f'<button type="button" class="ctl-tile" data-rank="{rank}" aria-pressed="{str(rank == chosen).lower()}">'
-        f"{_image(picture, name)}<b>{rank + 1}.</b> distance {row['hybrid_distance']:.3f}<br>{escape(str(row['id']))}</button>"
+        f'<button type="button" class="ctl-tile" data-rank="{rank}" '
+        f'aria-pressed="{str(rank == chosen).lower()}">'
+        f"{_image(picture, name)}<b>{rank + 1}.</b> distance "
+        f"{row['hybrid_distance']:.3f}<br>{escape(str(row['id']))}</button>"
         for rank, (row, picture) in enumerate(zip(rows, pictures, strict=True))
     ]
     return _row(tiles)
 
 
-def look_figures(rows: Mapping[str, Mapping[str, Any]], pictures: Mapping[str, Image.Image], names: Mapping[str, str]) -> str:
+def look_figures(
+    rows: Mapping[str, Mapping[str, Any]],
+    pictures: Mapping[str, Image.Image],
+    names: Mapping[str, str],
+) -> str:
     """A whole look: a product of each category.
 
     Args:
@@ -100,14 +122,17 @@ def look_figures(rows: Mapping[str, Mapping[str, Any]], pictures: Mapping[str, I
             figure(
                 pictures[category],
                 f"{names[category]}: {row['id']}",
-                f"<b>{escape(names[category])}</b><br>{escape(str(row['id']))}<br>distance {row['hybrid_distance']:.3f}",
+                f"<b>{escape(names[category])}</b><br>{escape(str(row['id']))}<br>distance "
+                f"{row['hybrid_distance']:.3f}",
             )
             for category, row in rows.items()
         ]
     )
 
 
-def attention_figures(seen: Image.Image, attention: Mapping[str, np.ndarray], names: Mapping[str, str], kind: str) -> str:
+def attention_figures(
+    seen: Image.Image, attention: Mapping[str, np.ndarray], names: Mapping[str, str], kind: str
+) -> str:
     """Where the model looks for each category.
 
     Args:
@@ -119,7 +144,10 @@ def attention_figures(seen: Image.Image, attention: Mapping[str, np.ndarray], na
     if kind == "product":
         return "<p>In this model the attention depends on the product: see the chosen product.</p>"
     picture = _sized(seen)
-    figures = [_attention_figure(picture, weights, names[category]) for category, weights in attention.items()]
+    figures = [
+        _attention_figure(picture, weights, names[category])
+        for category, weights in attention.items()
+    ]
     return _ATTENTION_LEGEND + _row(figures, wide=True)
 
 
@@ -127,12 +155,24 @@ def _attention_figure(picture: Image.Image, weights: np.ndarray, name: str) -> s
     times = weights * weights.size
     where = _place(int(weights.argmax()), weights.shape)
     even = bool(times.max() - times.min() < 0.01)
-    words = "all regions alike" if even else f"most at the {where}, {times.max():.2f} x the mean; least {times.min():.2f} x"
-    return figure(attention_overlay(picture, weights), f"Attention for {name}: {words}", f"<b>{escape(name)}</b>: {words}")
+    words = (
+        "all regions alike"
+        if even
+        else f"most at the {where}, {times.max():.2f} x the mean; least {times.min():.2f} x"
+    )
+    return figure(
+        attention_overlay(picture, weights),
+        f"Attention for {name}: {words}",
+        f"<b>{escape(name)}</b>: {words}",
+    )
 
 
 def product_details(
-    seen: Image.Image, row: Mapping[str, Any], picture: Image.Image, shares: RegionShares, settings: Mapping[str, Any]
+    seen: Image.Image,
+    row: Mapping[str, Any],
+    picture: Image.Image,
+    shares: RegionShares,
+    settings: Mapping[str, Any],
 ) -> str:
     """One product: its columns, what its distance is made of, and which regions bring it close.
 
@@ -143,16 +183,24 @@ def product_details(
         shares: what the regions say about it.
         settings: the model's.
     """
-    columns = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts(row).items())
-    words = f"{escape(short_name(row['category']))}<dl>{columns}</dl>{_made_of(row['hybrid_distance'], shares, settings)}"
+    columns = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts(row).items()
+    )
+    words = f"{escape(short_name(row['category']))}<dl>{columns}</dl>"
+    words += _made_of(row["hybrid_distance"], shares, settings)
     figures, table = [figure(picture, f"The product {row['id']}", words)], ""
     if settings["distance"] != "global":
         nearest = np.argsort(-shares.pulls, axis=None, kind="stable")[:_STRONGEST].tolist()
         where = _place(nearest[0], shares.pulls.shape)
-        alt = f"Regions that bring {row['id']} closer or push it away; the {where} brings it closest"
+        alt = (
+            f"Regions that bring {row['id']} closer or push it away; the {where} brings it closest"
+        )
         figures.append(figure(pull_overlay(_sized(seen), shares.pulls), alt, _PULL_LEGEND))
         if settings["attention"] == "product":
-            figures.append(_attention_figure(_sized(seen), shares.attention, str(row["id"])) + _ATTENTION_LEGEND)
+            figures.append(
+                _attention_figure(_sized(seen), shares.attention, str(row["id"]))
+                + _ATTENTION_LEGEND
+            )
         table = _region_table(shares, nearest)
     return _row(figures, wide=True) + table
 
@@ -161,7 +209,8 @@ def _made_of(distance: float, shares: RegionShares, settings: Mapping[str, Any])
     local = shares.local_distance
     if settings["distance"] == "hybrid":
         return (
-            f"Distance {distance:.3f}: the mean of {2 * distance - local:.3f} to the whole scene, {local:.3f} to its regions."
+            f"Distance {distance:.3f}: the mean of {2 * distance - local:.3f} to the whole scene, "
+            f"{local:.3f} to its regions."
         )
     if settings["distance"] == "local":
         return f"Distance {distance:.3f}, to the scene's regions."
@@ -174,14 +223,17 @@ def _region_table(shares: RegionShares, cells: Sequence[int]) -> str:
     for cell in cells:
         row, column = divmod(cell, grid[1])
         rows.append(
-            f"<tr><th scope='row'>{_place(cell, grid)} ({row + 1}, {column + 1})</th><td>{attention[cell]:.4f}</td>"
+            f"<tr><th scope='row'>{_place(cell, grid)} ({row + 1}, "
+            f"{column + 1})</th><td>{attention[cell]:.4f}</td>"
             f"<td>{distances[cell]:.3f}</td><td>{contributions[cell]:.4f}</td></tr>"
         )
     return (
-        f"<table><caption>The regions that bring it closest, of {grid[0]} x {grid[1]} (row, column from the upper left). "
-        "A region's share of the distance is its attention times its own distance; the shares of all add up to "
-        f"{shares.local_distance:.3f}.</caption><thead><tr><th scope='col'>Region</th><th scope='col'>Attention</th>"
-        f"<th scope='col'>Distance</th><th scope='col'>Share</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        f"<table><caption>The regions that bring it closest, of {grid[0]} x {grid[1]} (row, column "
+        "from the upper left). A region's share of the distance is its attention times its own "
+        "distance; the shares of all add up to "
+        f"{shares.local_distance:.3f}.</caption><thead><tr><th scope='col'>Region</th><th "
+        "scope='col'>Attention</th><th scope='col'>Distance</th><th "
+        f"scope='col'>Share</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
 
 
@@ -201,4 +253,6 @@ _PULL_LEGEND = _legend((CLOSER, "#ffffff", FARTHER), "closer", "farther")
 def _sized(picture: Image.Image) -> Image.Image:
     """Of one size whatever it was: an overlay on a tiny picture needs room."""
     scale = _SIDE / max(picture.size)
-    return picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
+    return picture.resize(
+        (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    )

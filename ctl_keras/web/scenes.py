@@ -39,15 +39,18 @@ class View(NamedTuple):
         left, top, right, bottom = self.window
         strip = _STRIPS[int(np.argmax([bottom < 1, top > 0, right < 1, left > 0]))]
         said = f"The model sees the strip {strip} the box: {self.area:.0%} of the scene."
-        few = f" That is little: scenes with less than {MIN_STRIP:.0%} were left out of the training. A smaller box helps."
+        few = (
+            f" That is little: scenes with less than {MIN_STRIP:.0%} were left out of the "
+            "training. A smaller box helps."
+        )
         return said + (few if self.area < MIN_STRIP else "")
 
 
 def open_picture(path: str | Path, side: int = SIDE) -> Image.Image:
     """A picture file as people see it, made smaller before it takes much memory.
 
-    A JPEG is decoded at a fraction of its size. Turned as its camera says; transparency is laid on white; of an animation
-    the first frame.
+    A JPEG is decoded at a fraction of its size. Turned as its camera says; transparency is laid on
+    white; of an animation the first frame.
 
     Args:
         path: JPEG, PNG, WebP, GIF or BMP.
@@ -65,12 +68,17 @@ def open_picture(path: str | Path, side: int = SIDE) -> Image.Image:
             if width * height > MAX_PIXELS:
                 raise InputError(_too_large(f"{width} x {height} pixels"))
             if min(width, height) < MIN_SIDE:
-                raise InputError(f"The picture has {width} x {height} pixels; each side needs {MIN_SIDE}. Take a larger one.")
+                raise InputError(
+                    f"The picture has {width} x {height} pixels; each side needs {MIN_SIDE}. Take "
+                    "a larger one."
+                )
             return _reduced(image, side)
     except Image.DecompressionBombError:
         raise InputError(_too_large("far more")) from None
     except Image.UnidentifiedImageError:
-        raise InputError("The file is not a JPEG, PNG, WebP, GIF or BMP picture. Choose another.") from None
+        raise InputError(
+            "The file is not a JPEG, PNG, WebP, GIF or BMP picture. Choose another."
+        ) from None
     except (OSError, EOFError, ValueError, SyntaxError) as error:
         if isinstance(error, InputError):
             raise
@@ -91,11 +99,15 @@ def _reduced(image: Image.Image, side: int) -> Image.Image:
 
 
 def _too_large(received: str) -> str:
-    return f"The picture has {received}; at most {MAX_PIXELS // 10**6} million are read. Make it smaller."
+    return (
+        f"The picture has {received}; at most {MAX_PIXELS // 10**6} million are read. Make it "
+        "smaller."
+    )
 
 
 def look_around(box: Sequence[float] | None) -> View:
-    """The part of a scene that training would keep: the largest strip that does not touch the product's box.
+    """The part of a scene that training would keep: the largest strip that does not touch the
+    product's box.
 
     Args:
         box: left, top, right, bottom in percent, or None: nothing is hidden.
@@ -107,7 +119,9 @@ def look_around(box: Sequence[float] | None) -> View:
         return View(WHOLE, 1.0, None)
     shares = np.array([box], float) / 100
     if box_problems(shares)[0] is not None:
-        raise InputError("The box is empty: left must be less than right, and top less than bottom.")
+        raise InputError(
+            "The box is empty: left must be less than right, and top less than bottom."
+        )
     windows, areas = scene_windows(shares)
     if not areas[0] > 0:
         raise InputError("The box hides the whole scene. Leave a strip beside it.")
@@ -121,14 +135,18 @@ def cut(picture: Image.Image, view: View) -> Image.Image:
         InputError: the strip is too thin.
     """
     left, top, right, bottom = view.window * np.array(picture.size * 2)
-    edges = (*np.ceil([left - 1e-3, top - 1e-3]).astype(int), *np.floor([right + 1e-3, bottom + 1e-3]).astype(int))
+    edges = (
+        *np.ceil([left - 1e-3, top - 1e-3]).astype(int),
+        *np.floor([right + 1e-3, bottom + 1e-3]).astype(int),
+    )
     if min(edges[2] - edges[0], edges[3] - edges[1]) < MIN_SIDE:
         raise InputError("The strip beside the box is too thin to be seen. Take a smaller box.")
     return picture.crop(edges)
 
 
 def preview(picture: Image.Image, view: View, side: int = 512) -> Image.Image:
-    """The scene with the box in grey and the kept strip outlined; what the model does not see is pale."""
+    """The scene with the box in grey and the kept strip outlined; what the model does not see is
+    pale."""
     picture = ImageOps.contain(picture, (side, side))
     if view.box is None:
         return picture

@@ -18,7 +18,9 @@ _MAX_FILE = "64mb"  # as the development server
 _WAITING = 64  # questions; more are told to come back
 
 
-def serve(model: str | Path, catalog: str | Path, host: str = "127.0.0.1", port: int = 7860) -> None:
+def serve(
+    model: str | Path, catalog: str | Path, host: str = "127.0.0.1", port: int = 7860
+) -> None:
     """Shows the page until SIGINT or SIGTERM.
 
     Args:
@@ -38,19 +40,25 @@ def serve(model: str | Path, catalog: str | Path, host: str = "127.0.0.1", port:
     page = launch(looks, host, port)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, _: signals.put(received))
-    print(f"The page is on http://{_in_address(host)}:{port} (Ctrl-C ends it)", file=sys.stderr, flush=True)
+    print(
+        f"The page is on http://{_in_address(host)}:{port} (Ctrl-C ends it)",
+        file=sys.stderr,
+        flush=True,
+    )
     received = signals.get()
     signal.signal(received, signal.SIG_DFL)  # the second one ends at once
     page.close(verbose=False)
 
 
 def launch(looks: Looks, host: str, port: int) -> Any:
-    """Starts the page in threads of this process: nothing is shared, counted or fetched from elsewhere.
+    """Starts the page in threads of this process: nothing is shared, counted or fetched from
+    elsewhere.
 
     Raises:
         InputError: the address cannot be listened on.
     """
-    os.environ["no_proxy"] = "*"  # Gradio asks itself whether it is there, by way of a proxy if there is one
+    # Gradio asks itself whether it is there, by way of a proxy if there is one
+    os.environ["no_proxy"] = "*"
     page = build_page(looks).queue(max_size=_WAITING)
     try:
         page.launch(
@@ -86,4 +94,7 @@ def _require_free(host: str, port: int) -> None:
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> InputError:
-    return InputError(f"The page cannot listen on {host}:{port}: {error.strerror or error}. Choose another with --port.")
+    return InputError(
+        f"The page cannot listen on {host}:{port}: {error.strerror or error}. Choose another with "
+        "--port."
+    )

@@ -1,4 +1,5 @@
-"""A real HTTP server of pictures that misbehaves as it is told, and remembers who asked for what, and when."""
+"""A real HTTP server of pictures that misbehaves as it is told, and remembers who asked for what,
+and when."""
 
 import threading
 import time
@@ -18,7 +19,8 @@ class Answer:
         status: int.
         headers: added to Content-Length.
         delay: float, seconds before it.
-        sent: int or None. Bytes of the body after which the connection is closed. Defaults to None: all of them.
+        sent: int or None. Bytes of the body after which the connection is closed. Defaults to None:
+            all of them.
         pieces: int. The body is sent in so many, a hundredth of a second apart.
         silent: bool. Closes the connection without an answer.
         before: called before it.
@@ -46,7 +48,8 @@ class PictureServer:
     """Serves `<url>/…/<id>.jpg` on 127.0.0.1.
 
     Args:
-        answers: id -> its answers, the first for the first request and so on; the last one is repeated. Other ids are 404.
+        answers: id -> its answers, the first for the first request and so on; the last one is
+            repeated. Other ids are 404.
         port: int. Defaults to a free one.
 
     Attributes:
@@ -107,7 +110,8 @@ class _Server(ThreadingHTTPServer):
 def _handler(server: PictureServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        wbufsize = -1  # headers and body in one packet, or Nagle's algorithm waits 40 ms for each answer
+        # headers and body in one packet, or Nagle's algorithm waits 40 ms for each answer
+        wbufsize = -1
 
         def setup(self):
             server.connections += 1

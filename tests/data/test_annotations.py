@@ -33,7 +33,9 @@ def write(folder, lines, categories):
 
 
 def read(folder, **options):
-    return ctl.read_shop_the_look(folder / "fashion.json", folder / "fashion-cat.json", folder / "images", **options)
+    return ctl.read_shop_the_look(
+        folder / "fashion.json", folder / "fashion-cat.json", folder / "images", **options
+    )
 
 
 def reasons(pairs):
@@ -125,7 +127,11 @@ def test_other_suffixes_and_signature_folders(folder, photo):
 
 
 def test_a_product_with_two_boxes_is_cut_out_whole(folder):
-    write(folder, [pair("s1", "p1", (0.1, 0.8, 0.2, 0.9)), pair("s1", "p1", (0.7, 0.6, 0.9, 0.85))], {"p1": SHOES})
+    write(
+        folder,
+        [pair("s1", "p1", (0.1, 0.8, 0.2, 0.9)), pair("s1", "p1", (0.7, 0.6, 0.9, 0.85))],
+        {"p1": SHOES},
+    )
     pairs = read(folder)
     np.testing.assert_allclose(pairs.window, [[0, 0, 1, 0.6]])
     assert reasons(pairs) == [(2, "the same pair again")]
@@ -133,13 +139,25 @@ def test_a_product_with_two_boxes_is_cut_out_whole(folder):
 
 def test_a_pair_that_is_left_out_is_no_negative_either(folder):
     whole = (0.05, 0.05, 0.95, 0.95)
-    write(folder, [pair("s1", "p1"), pair("s1", "p2", whole), pair("s2", "p2")], {"p1": SHOES, "p2": SHOES})
+    write(
+        folder,
+        [pair("s1", "p1"), pair("s1", "p2", whole), pair("s2", "p2")],
+        {"p1": SHOES, "p2": SHOES},
+    )
     pairs = read(folder)
     assert len(pairs) == 2
     ids = pairs.images.ids
-    assert [(ids[scene], ids[product]) for scene, product in pairs.other_positives] == [("s1", "p2")]
+    assert [(ids[scene], ids[product]) for scene, product in pairs.other_positives] == [
+        ("s1", "p2")
+    ]
     assert pairs.has_negative().tolist() == [False, True]
-    ctl.prepare(folder / "fashion.json", folder / "fashion-cat.json", folder / "images", folder / "out", fractions=(1, 0, 0))
+    ctl.prepare(
+        folder / "fashion.json",
+        folder / "fashion-cat.json",
+        folder / "images",
+        folder / "out",
+        fractions=(1, 0, 0),
+    )
     assert ctl.read_records(folder / "out", "train").has_negative().tolist() == [False, True]
 
 
@@ -154,14 +172,19 @@ def test_a_damaged_webp_is_a_reject(folder, photo):
 
 def test_min_strip(folder):
     assert len(read(folder, min_strip=0.59)) == 2
-    with pytest.raises(ctl.InputError, match="2 x no strip of the scene without the product has 0.61 of its area"):
+    with pytest.raises(
+        ctl.InputError, match="2 x no strip of the scene without the product has 0.61 of its area"
+    ):
         read(folder, min_strip=0.61)
 
 
 def test_nothing_usable_says_why(folder):
     write(folder, [pair("s1", "p1"), pair("s2", "p2")], {"p1": SHOES})
     (folder / "images" / "s1.jpg").unlink()
-    with pytest.raises(ctl.InputError, match=r"No usable pair in .*: 1 x scene: picture missing, 1 x product not in the cat"):
+    with pytest.raises(
+        ctl.InputError,
+        match=r"No usable pair in .*: 1 x scene: picture missing, 1 x product not in the cat",
+    ):
         read(folder)
     (folder / "fashion.json").write_text("")
     with pytest.raises(ctl.InputError, match="the file is empty"):
@@ -186,7 +209,9 @@ def test_missing_files_and_wrong_formats(folder, tmp_path):
         read(folder)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     st.lists(
         st.one_of(
@@ -195,7 +220,9 @@ def test_missing_files_and_wrong_formats(folder, tmp_path):
                 st.none() | st.booleans() | st.floats() | st.text(max_size=5),
                 lambda inner: (
                     st.lists(inner, max_size=4)
-                    | st.dictionaries(st.sampled_from(["scene", "product", "bbox", "x"]), inner, max_size=4)
+                    | st.dictionaries(
+                        st.sampled_from(["scene", "product", "bbox", "x"]), inner, max_size=4
+                    )
                 ),
                 max_leaves=8,
             ).map(json.dumps),
@@ -205,7 +232,9 @@ def test_missing_files_and_wrong_formats(folder, tmp_path):
 )
 def test_no_annotation_line_can_crash_the_reader(folder, lines):
     good = json.dumps(pair("s1", "p1"))
-    (folder / "fashion.json").write_bytes("\n".join([good, *lines]).encode("utf-8", "surrogatepass"))
+    (folder / "fashion.json").write_bytes(
+        "\n".join([good, *lines]).encode("utf-8", "surrogatepass")
+    )
     pairs = read(folder)
     assert len(pairs) == 1
     assert all(reject["reason"] for reject in pairs.rejected)

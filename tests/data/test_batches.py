@@ -7,7 +7,8 @@ from ctl_keras.data.batches import image_batches
 @pytest.mark.parametrize(("rows", "sizes"), [(7, [3, 3, 1]), (6, [3, 3]), (0, [])])
 def test_the_number_of_batches_is_known(drawn_pairs, rows, sizes):
     batches = image_batches(drawn_pairs.images, drawn_pairs.product[:rows], None, 3, 16)
-    assert int(batches.cardinality()) == len(sizes)  # without it `predict` warns of data that run out
+    # without it `predict` warns of data that run out
+    assert int(batches.cardinality()) == len(sizes)
     assert [len(batch) for batch in batches] == sizes
 
 

@@ -21,8 +21,18 @@ def test_beam_writes_the_same(drawn, tmp_path, monkeypatch):
 
 def test_the_command(drawn, tmp_path, here):
     pytest.importorskip("apache_beam")
-    folder = ["--annotations", drawn / "fashion.json", "--categories", drawn / "fashion-cat.json", "--images", drawn / "images"]
-    for name, options in (("beam", ["--beam", "--runner=DirectRunner"]), ("here", ["--workers", 1])):
+    folder = [
+        "--annotations",
+        drawn / "fashion.json",
+        "--categories",
+        drawn / "fashion-cat.json",
+        "--images",
+        drawn / "images",
+    ]
+    for name, options in (
+        ("beam", ["--beam", "--runner=DirectRunner"]),
+        ("here", ["--workers", 1]),
+    ):
         said = here("prepare", *folder, "--out", tmp_path / name, *options).out
         assert "150 pairs of 5 categories" in said
     assert content(tmp_path / "here") == content(tmp_path / "beam")

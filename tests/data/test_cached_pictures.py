@@ -32,7 +32,8 @@ def test_the_same_pictures_as_decoded_anew(train, make):
         ours, theirs = (epoch(dataset) for dataset in datasets)
         assert set(ours) == set(theirs)
         for name, values in theirs.items():
-            np.testing.assert_allclose(ours[name], values, atol=0.6)  # half a grey level of rounding
+            # half a grey level of rounding
+            np.testing.assert_allclose(ours[name], values, atol=0.6)
 
 
 def test_negatives_that_no_pair_has(train):
@@ -41,7 +42,9 @@ def test_negatives_that_no_pair_has(train):
     wide = dataclasses.replace(train, candidates=(rows,) * len(train.categories))
     assert len(rows) > len(np.unique(train.product))
     sources = CachedPictures(wide, SIZE), PictureSource(wide, SIZE, augment=True)
-    ours, theirs = (epoch(ctl.triplets(wide, 16, SIZE, source=source))["negative"] for source in sources)
+    ours, theirs = (
+        epoch(ctl.triplets(wide, 16, SIZE, source=source))["negative"] for source in sources
+    )
     np.testing.assert_allclose(ours, theirs, atol=0.6)
 
 
@@ -106,6 +109,8 @@ def test_pictures_that_are_not_augmented_are_decoded_anew(train, monkeypatch):
 
 
 def test_a_damaged_picture_is_an_error(train, monkeypatch):
-    monkeypatch.setattr(type(train.images), "read", lambda self, rows: tf.fill([tf.size(rows)], b"damaged"))
+    monkeypatch.setattr(
+        type(train.images), "read", lambda self, rows: tf.fill([tf.size(rows)], b"damaged")
+    )
     with pytest.raises(tf.errors.InvalidArgumentError, match="Invalid JPEG data"):
         epoch(ctl.triplets(train, 16, SIZE))

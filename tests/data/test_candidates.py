@@ -54,7 +54,13 @@ def test_a_part_of_a_table_has_its_own_candidates(records):
     pairs = ctl.read_records(records, "test")
     part = pairs.take(pairs.category == 2)
     assert part.candidates is None
-    assert [len(products) for products in part.category_products] == [0, 0, len(pairs.category_products[2]), 0, 0]
+    assert [len(products) for products in part.category_products] == [
+        0,
+        0,
+        len(pairs.category_products[2]),
+        0,
+        0,
+    ]
 
 
 def test_equal_lists_have_equal_hashes_wherever_they_came_from(drawn_pairs, records):
@@ -69,9 +75,13 @@ def test_equal_lists_have_equal_hashes_wherever_they_came_from(drawn_pairs, reco
 def test_candidates_that_no_pair_has_are_negatives():
     pairs = table([(0, 0), (0, 3), (1, 1)])
     assert pairs.has_negative().tolist() == [False, False, False]
-    fixed = dataclasses.replace(pairs, candidates=(np.array([50, 53]), np.array([51, 54]), np.array([], int)))
+    fixed = dataclasses.replace(
+        pairs, candidates=(np.array([50, 53]), np.array([51, 54]), np.array([], int))
+    )
     assert fixed.has_negative().tolist() == [False, False, True]
-    fixed = dataclasses.replace(pairs, candidates=(np.array([50, 53, 56]), np.array([51]), np.array([], int)))
+    fixed = dataclasses.replace(
+        pairs, candidates=(np.array([50, 53, 56]), np.array([51]), np.array([], int))
+    )
     assert fixed.has_negative().tolist() == [True, True, False]
 
 
@@ -81,9 +91,14 @@ def test_errors(records, tmp_path):
     def read(name, change):
         return ctl.read_records(edited(records, tmp_path / name, change), "test")
 
-    with pytest.raises(ctl.InputError, match=r"test, .*: the candidate 'gone' is not in the records. Run `prepare` again."):
+    with pytest.raises(
+        ctl.InputError,
+        match=r"test, .*: the candidate 'gone' is not in the records. Run `prepare` again.",
+    ):
         read("id", lambda lists: lists["test"][category].append("gone"))
-    with pytest.raises(ctl.InputError, match=r"is the product of a pair, but not among its candidates"):
+    with pytest.raises(
+        ctl.InputError, match=r"is the product of a pair, but not among its candidates"
+    ):
         read("own", lambda lists: lists["test"][category].pop())
     with pytest.raises(ctl.InputError, match=r"the records have no category 'Socks'"):
         read("category", lambda lists: lists["test"].update(Socks=[]))

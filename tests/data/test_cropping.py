@@ -30,7 +30,9 @@ def test_keeps_the_largest_of_the_four_strips():
 @given(st.lists(boxes(), min_size=1, max_size=8))
 def test_no_window_touches_its_box(drawn):
     windows, areas = scene_windows(np.array(drawn))
-    for (left, top, right, bottom), window, area in zip(drawn, windows.tolist(), areas.tolist(), strict=True):
+    for (left, top, right, bottom), window, area in zip(
+        drawn, windows.tolist(), areas.tolist(), strict=True
+    ):
         inside_x = min(right, window[2]) - max(left, window[0])
         inside_y = min(bottom, window[3]) - max(top, window[1])
         assert inside_x <= 0 or inside_y <= 0 or area == 0
@@ -51,7 +53,14 @@ def test_a_good_box_has_no_problem(box):
 
 
 @pytest.mark.parametrize(
-    "box", [[0.1, 0.2, 0.3], "0.1 0.2 0.3 0.4", [0.1, 0.2, None, 0.4], [0.1, 0.2, float("nan"), 0.4], [True, 0.2, 0.3, 0.4]]
+    "box",
+    [
+        [0.1, 0.2, 0.3],
+        "0.1 0.2 0.3 0.4",
+        [0.1, 0.2, None, 0.4],
+        [0.1, 0.2, float("nan"), 0.4],
+        [True, 0.2, 0.3, 0.4],
+    ],
 )
 def test_what_is_no_box(box):
     assert not is_four_numbers(box)

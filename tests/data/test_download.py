@@ -76,7 +76,11 @@ def wait_for(condition):
 def test_a_picture_is_named_by_its_content(tmp_path):
     pictures = {"abcdefg": JPEG, "ünïcøde 100%": PNG, "webpwebp": WEBP, "gifgif": GIF}
     with PictureServer({id_: [Answer(body)] for id_, body in pictures.items()}) as server:
-        counts = download([*pictures, "abcdefg", "abcdefg"], tmp_path / "a" / "b", server.url + "/400x/{aa}/{bb}/{cc}/{id}.jpg")
+        counts = download(
+            [*pictures, "abcdefg", "abcdefg"],
+            tmp_path / "a" / "b",
+            server.url + "/400x/{aa}/{bb}/{cc}/{id}.jpg",
+        )
     assert files(tmp_path / "a" / "b") == {
         "abcdefg.jpg": JPEG,
         "ünïcøde 100%.png": PNG,
@@ -85,8 +89,18 @@ def test_a_picture_is_named_by_its_content(tmp_path):
         "missing.jsonl": b"",
     }
     size = len(JPEG + PNG + WEBP + GIF)
-    assert counts == {"wanted": 4, "there": 0, "fetched": 4, "bytes": size, "missing": 0, "missing_because": {}}
-    assert sorted(request.path for request in server.log)[1:3] == ["/400x/ab/cd/ef/abcdefg.jpg", "/400x/gi/fg/if/gifgif.jpg"]
+    assert counts == {
+        "wanted": 4,
+        "there": 0,
+        "fetched": 4,
+        "bytes": size,
+        "missing": 0,
+        "missing_because": {},
+    }
+    assert sorted(request.path for request in server.log)[1:3] == [
+        "/400x/ab/cd/ef/abcdefg.jpg",
+        "/400x/gi/fg/if/gifgif.jpg",
+    ]
     assert {request.agent.split("/")[0] for request in server.log} == {"ctl-keras"}
     assert len(describe(counts, tmp_path).splitlines()) == 2
 
@@ -126,9 +140,13 @@ def impatient(monkeypatch):
     monkeypatch.setattr(fetching, "MAX_BYTES", 200_000)
 
 
-@pytest.mark.parametrize(("answers", "times", "after"), [(FINAL, 1, ""), (TRANSIENT, 5, " after 5 attempts")])
+@pytest.mark.parametrize(
+    ("answers", "times", "after"), [(FINAL, 1, ""), (TRANSIENT, 5, " after 5 attempts")]
+)
 def test_why_there_is_none(tmp_path, impatient, answers, times, after):
-    with PictureServer({"good": [GOOD], **{id_: [answer] for id_, (answer, _) in answers.items()}}) as server:
+    with PictureServer(
+        {"good": [GOOD], **{id_: [answer] for id_, (answer, _) in answers.items()}}
+    ) as server:
         counts = get(server, [*answers, "good"], tmp_path, concurrency=16)
         asked = server.asked()
     reasons = {id_: reason + after for id_, (_, reason) in answers.items()}
@@ -136,12 +154,16 @@ def test_why_there_is_none(tmp_path, impatient, answers, times, after):
     assert asked == {"good": 1, **dict.fromkeys(answers, times)}
     assert set(files(tmp_path)) == {"good.jpg", "missing.jsonl"}
     assert (counts["fetched"], counts["missing"]) == (1, len(answers))
-    assert counts["missing_because"] == {reason: list(reasons.values()).count(reason) for reason in reasons.values()}
+    assert counts["missing_because"] == {
+        reason: list(reasons.values()).count(reason) for reason in reasons.values()
+    }
     assert f"{len(answers)} missing" in describe(counts, tmp_path)
 
 
 def test_what_fails_at_first_is_tried_again(tmp_path, impatient):
-    with PictureServer({id_: [answer] * 4 + [GOOD] for id_, (answer, _) in TRANSIENT.items()}) as server:
+    with PictureServer(
+        {id_: [answer] * 4 + [GOOD] for id_, (answer, _) in TRANSIENT.items()}
+    ) as server:
         get(server, TRANSIENT, tmp_path, concurrency=16)
         assert server.asked() == dict.fromkeys(TRANSIENT, 5)
     assert files(tmp_path) == {**{f"{id_}.jpg": JPEG for id_ in TRANSIENT}, "missing.jsonl": b""}
@@ -166,17 +188,28 @@ def test_each_attempt_waits_longer(tmp_path, monkeypatch):
 def test_five_redirects_are_followed(tmp_path):
     hops = {f"hop{number}": [to(f"/hop{number + 1}.jpg")] for number in range(7)}
     with PictureServer(
-        {"five": [to("/hop3.jpg")], "six": [to("/hop2.jpg")], **hops, "hop7": [GOOD], "loop": [to("/loop.jpg")]}
+        {
+            "five": [to("/hop3.jpg")],
+            "six": [to("/hop2.jpg")],
+            **hops,
+            "hop7": [GOOD],
+            "loop": [to("/loop.jpg")],
+        }
     ) as s:
         get(s, ["five", "six", "loop"], tmp_path)
         assert s.asked()["loop"] == 6
     assert set(files(tmp_path)) == {"five.jpg", "missing.jsonl"}
-    assert missing(tmp_path) == [{"id": id_, "reason": "more than 5 redirects"} for id_ in ("loop", "six")]
+    assert missing(tmp_path) == [
+        {"id": id_, "reason": "more than 5 redirects"} for id_ in ("loop", "six")
+    ]
 
 
 def test_no_more_at_once_than_asked_for_and_over_kept_connections(tmp_path):
     ids = [f"id{number}" for number in range(40)]
-    answers = {id_: [Answer(JPEG, delay=0.01)] for id_ in ids} | {ids[3]: [Answer(b"no", 404)], ids[7]: [to("/id8.jpg")]}
+    answers = {id_: [Answer(JPEG, delay=0.01)] for id_ in ids} | {
+        ids[3]: [Answer(b"no", 404)],
+        ids[7]: [to("/id8.jpg")],
+    }
     with PictureServer(answers) as server:
         get(server, ids, tmp_path, concurrency=3)
         assert server.greatest == 3
@@ -185,7 +218,10 @@ def test_no_more_at_once_than_asked_for_and_over_kept_connections(tmp_path):
 
 def test_no_more_a_second_than_asked_for(tmp_path):
     rate, ids = 100, [f"id{number}" for number in range(40)]
-    answers = {id_: [Answer(status=500), to("/target.jpg")] if number % 2 else [GOOD] for number, id_ in enumerate(ids)}
+    answers = {
+        id_: [Answer(status=500), to("/target.jpg")] if number % 2 else [GOOD]
+        for number, id_ in enumerate(ids)
+    }
     with PictureServer({**answers, "target": [GOOD]}) as server:
         get(server, ids, tmp_path, rate=rate, concurrency=16)
         began = np.array([request.began for request in server.log])
@@ -198,7 +234,8 @@ def test_no_more_a_second_than_asked_for(tmp_path):
 @pytest.mark.parametrize(("status", "is_date"), [(429, False), (503, True)])
 def test_all_pause_when_the_server_asks_for_it(tmp_path, status, is_date):
     ids = [f"id{number}" for number in range(60)]
-    header = formatdate(time.time() + 3, usegmt=True) if is_date else "1"  # dates have whole seconds
+    # dates have whole seconds
+    header = formatdate(time.time() + 3, usegmt=True) if is_date else "1"
     answers = {id_: [Answer(JPEG, delay=0.02)] for id_ in ids}
     answers["id20"] = [Answer(status=status, headers={"Retry-After": header}), GOOD]
     with PictureServer(answers) as server:
@@ -212,14 +249,18 @@ def test_all_pause_when_the_server_asks_for_it(tmp_path, status, is_date):
 
 
 def test_who_waits_for_a_turn_sees_a_pause_begin(tmp_path):
-    with PictureServer({"busy": [Answer(status=429, headers={"Retry-After": "1"}), GOOD], "next": [GOOD]}) as server:
+    with PictureServer(
+        {"busy": [Answer(status=429, headers={"Retry-After": "1"}), GOOD], "next": [GOOD]}
+    ) as server:
         get(server, ["busy", "next"], tmp_path, rate=5)
         assert server.times("next")[0] - server.times("busy")[0] >= 1
 
 
 def test_a_pause_has_an_end(tmp_path, monkeypatch):
     monkeypatch.setattr(fetching, "LONGEST_PAUSE_SECONDS", 0.3)
-    with PictureServer({"busy": [Answer(status=429, headers={"Retry-After": "9999999999"}), GOOD]}) as server:
+    with PictureServer(
+        {"busy": [Answer(status=429, headers={"Retry-After": "9999999999"}), GOOD]}
+    ) as server:
         get(server, ["busy"], tmp_path)
         assert 0.3 <= np.diff(server.times("busy")) < 10
 
@@ -229,7 +270,9 @@ def test_a_host_that_goes_away(tmp_path):
     server = PictureServer({id_: [GOOD] for id_ in ids})
     server.answers["id09"] = [Answer(JPEG, headers={"Connection": "close"}, before=server.stop)]
     began = time.monotonic()
-    with pytest.raises(InputError, match="cannot be reached .* 10 pictures were fetched.* it goes on"):
+    with pytest.raises(
+        InputError, match="cannot be reached .* 10 pictures were fetched.* it goes on"
+    ):
         get(server, ids, tmp_path, concurrency=1)
     assert time.monotonic() - began < 10
     with PictureServer({id_: [GOOD] for id_ in ids}, server.port) as server:
@@ -243,7 +286,10 @@ def test_a_host_that_is_there_now_and_then_is_asked_on(tmp_path):
     ids = ["dead0", "dead1", "dead2", "good0", "dead3", "dead4", "dead5", "good1"]
     with PictureServer({id_: [dead if id_[:4] == "dead" else GOOD] for id_ in ids}) as server:
         counts = get(server, ids, tmp_path, concurrency=1)
-    assert (counts["fetched"], counts["missing_because"]) == (2, {"no connection after 5 attempts": 6})
+    assert (counts["fetched"], counts["missing_because"]) == (
+        2,
+        {"no connection after 5 attempts": 6},
+    )
 
 
 def test_what_is_there_is_not_asked_for(tmp_path):
@@ -256,8 +302,19 @@ def test_what_is_there_is_not_asked_for(tmp_path):
     with PictureServer({"new": [GOOD], "notes": [GOOD]}) as server:
         counts = get(server, iter(ids), tmp_path)
         assert server.asked() == {"new": 1, "gone": 1, "notes": 1}
-        assert (counts["wanted"], counts["there"], counts["fetched"], counts["missing"]) == (10, 7, 2, 1)
-        assert set(files(tmp_path)) == {*there, "new.jpg", "notes.jpg", "notes.txt", "missing.jsonl"}
+        assert (counts["wanted"], counts["there"], counts["fetched"], counts["missing"]) == (
+            10,
+            7,
+            2,
+            1,
+        )
+        assert set(files(tmp_path)) == {
+            *there,
+            "new.jpg",
+            "notes.jpg",
+            "notes.txt",
+            "missing.jsonl",
+        }
         assert files(tmp_path)["a.jpg"] == b"mine"
         # what was missing is asked for again, and only that
         server.answers["gone"] = [GOOD]
@@ -280,7 +337,11 @@ def test_a_killed_run_knows_what_it_could_not_have(tmp_path):
         killed = files(out)
         counts = download(ids, out, template)
         assert server.asked() == {"hold": 2, "good": 1, **dict.fromkeys(gone, 1)}
-        assert (counts["there"], counts["fetched"], counts["missing_because"]) == (1, 1, {"HTTP 404": 3})
+        assert (counts["there"], counts["fetched"], counts["missing_because"]) == (
+            1,
+            1,
+            {"HTTP 404": 3},
+        )
         assert missing(out) == [{"id": id_, "reason": "HTTP 404"} for id_ in gone]
         assert set(files(out)) == {"good.jpg", "hold.jpg", "missing.jsonl"}
         # at other addresses it may be
@@ -306,7 +367,10 @@ def test_ctrl_c(tmp_path, ctrl_c_as_usual):
     ids = [f"id{number:02d}" for number in range(60)]
     answers = {id_: [Answer(JPEG, delay=0.01)] for id_ in ids} | {"id05": [Answer(status=404)]}
     main, threads = threading.main_thread().ident, threading.active_count()
-    answers["id20"] = [Answer(JPEG, delay=0.2, before=lambda: signal.pthread_kill(main, signal.SIGINT)), GOOD]
+    answers["id20"] = [
+        Answer(JPEG, delay=0.2, before=lambda: signal.pthread_kill(main, signal.SIGINT)),
+        GOOD,
+    ]
     with PictureServer(answers) as server:
         with pytest.raises(KeyboardInterrupt):
             get(server, ids, tmp_path, concurrency=4)
@@ -348,7 +412,10 @@ def test_in_a_notebook_an_event_loop_runs_already(tmp_path):
 def test_ids_are_taken_one_by_one(tmp_path):
     taken = []
     with PictureServer({}) as server:
-        addresses = ((taken.append(number) or str(number), f"{server.url}/{number}.jpg") for number in itertools.count())
+        addresses = (
+            (taken.append(number) or str(number), f"{server.url}/{number}.jpg")
+            for number in itertools.count()
+        )
         outcomes = fetching.fetch_all(addresses, tmp_path, 4, 200)
         assert [next(outcomes).problem for _ in range(10)] == ["HTTP 404"] * 10
         outcomes.close()
@@ -369,7 +436,10 @@ def test_a_full_disk_is_no_missing_picture(tmp_path, monkeypatch):
 
 def test_nothing_at_all(tmp_path):
     with PictureServer({}) as server:
-        with pytest.raises(InputError, match=r"None of 3 pictures.*2 x HTTP 404, 1 x id cannot be.*template.*/\{id\}.jpg"):
+        with pytest.raises(
+            InputError,
+            match=r"None of 3 pictures.*2 x HTTP 404, 1 x id cannot be.*template.*/\{id\}.jpg",
+        ):
             get(server, ["a", "..", "b"], tmp_path)
         assert len(missing(tmp_path)) == 3
         assert set(files(tmp_path)) == {"missing.jsonl"}
@@ -403,7 +473,14 @@ def test_any_id_is_refused_or_has_an_address_and_a_file(tmp_path_factory, id_):
         return
     address = urlsplit(module._address(PINTEREST, id_))
     assert (address.netloc, address.query, address.fragment) == ("i.pinimg.com", "", "")
-    assert [unquote(part) for part in address.path.split("/")] == ["", "400x", id_[:2], id_[2:4], id_[4:6], f"{id_}.jpg"]
+    assert [unquote(part) for part in address.path.split("/")] == [
+        "",
+        "400x",
+        id_[:2],
+        id_[2:4],
+        id_[4:6],
+        f"{id_}.jpg",
+    ]
     folder = tmp_path_factory.getbasetemp() / "any-id"
     folder.mkdir(exist_ok=True)
     (folder / f"{id_}.jpg").touch()
@@ -450,7 +527,9 @@ def test_wrong_arguments(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="is a file"):
         download(["a"], tmp_path / "file")
     monkeypatch.setitem(sys.modules, "httpx", None)
-    with pytest.raises(InputError, match=r"httpx is not installed.*pip install ctl-keras\[download\]"):
+    with pytest.raises(
+        InputError, match=r"httpx is not installed.*pip install ctl-keras\[download\]"
+    ):
         download(["a"], tmp_path)
 
 
@@ -472,7 +551,14 @@ def test_the_command(here, tmp_path):
     lines = [{"scene": "s1", "product": "p1"}, {"scene": "s1", "product": "p2"}]
     (tmp_path / "pairs.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
     with PictureServer({"s1": [GOOD], "p1": [GOOD]}) as server:
-        options = ("--annotations", tmp_path / "pairs.json", "--out", tmp_path / "out", "--template", server.url + "/{id}.jpg")
+        options = (
+            "--annotations",
+            tmp_path / "pairs.json",
+            "--out",
+            tmp_path / "out",
+            "--template",
+            server.url + "/{id}.jpg",
+        )
         assert "1 x HTTP 404" in here("download", *options).out
         assert json.loads(here("download", *options, "--json").out)["there"] == 2
         assert server.asked() == {"s1": 1, "p1": 1, "p2": 2}
@@ -483,7 +569,12 @@ def test_killed_at_any_point_it_goes_on_to_the_same(tmp_path):
     bodies = itertools.cycle([JPEG, PNG, WEBP])
     good = {f"good{number:02d}": [Answer(next(bodies), delay=0.01)] for number in range(40)}
     gone = {f"gone{number:02d}": [Answer(status=404, delay=0.01)] for number in range(12)}
-    bad = {"html": [Answer(b"<html>")], "cut": [Answer(PNG[:-40])], "down": [Answer(status=500)], "flaky": [Answer(b""), GOOD]}
+    bad = {
+        "html": [Answer(b"<html>")],
+        "cut": [Answer(PNG[:-40])],
+        "down": [Answer(status=500)],
+        "flaky": [Answer(b""), GOOD],
+    }
     answers = {**good, **gone, **bad}
     random = np.random.default_rng(0)
     ids = random.permutation(list(answers)).tolist()
@@ -497,7 +588,12 @@ def test_killed_at_any_point_it_goes_on_to_the_same(tmp_path):
         return process.wait() == -signal.SIGKILL
 
     with PictureServer(answers) as server:
-        assert WarmProcess(fetch, ids, tmp_path / "expected", server.url + "/{id}.jpg", concurrency).wait() == 0
+        assert (
+            WarmProcess(
+                fetch, ids, tmp_path / "expected", server.url + "/{id}.jpg", concurrency
+            ).wait()
+            == 0
+        )
     expected = files(tmp_path / "expected")
     assert len(expected) == 40 + 1 + 1
     assert len(missing(tmp_path / "expected")) == 12 + 3
@@ -506,13 +602,18 @@ def test_killed_at_any_point_it_goes_on_to_the_same(tmp_path):
         with PictureServer(answers) as server:
             kills = killed_after(server, out, random.integers(1, len(ids)))
             while random.random() < 0.3:
-                kills += killed_after(server, out, len(server.log) + random.integers(1, len(ids) // 2))
+                kills += killed_after(
+                    server, out, len(server.log) + random.integers(1, len(ids) // 2)
+                )
             interrupted += any(out.glob(".download.jsonl"))
             assert WarmProcess(fetch, ids, out, server.url + "/{id}.jpg", concurrency).wait() == 0
             assert files(out) == expected
             asked = server.asked()
             # a kill loses what was under way, and no more
-            assert sum(asked[id_] for id_ in (*good, *gone)) <= len(good) + len(gone) + 2 * concurrency * kills
+            assert (
+                sum(asked[id_] for id_ in (*good, *gone))
+                <= len(good) + len(gone) + 2 * concurrency * kills
+            )
         killed += kills
     assert killed >= KILLS
     assert interrupted >= KILLS * 0.6

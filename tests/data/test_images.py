@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ctl_keras.data import images as module
-from ctl_keras.data.images import augmented, cropped, decode_image, draw_crops, picture_problem, resize_image, side_before_crop
+from ctl_keras.data.images import (
+    augmented,
+    cropped,
+    decode_image,
+    draw_crops,
+    picture_problem,
+    resize_image,
+    side_before_crop,
+)
 from ctl_keras.data.picture_files import MAX_PIXELS, read_image_bytes
 from ctl_keras.errors import InputError
 
@@ -33,8 +41,12 @@ def test_jpeg_png_bmp_and_gif(photo):
 
 def test_jpeg_is_decoded_with_the_accurate_dct(photo):
     data = encoded(photo, "JPEG", quality=80)
-    np.testing.assert_array_equal(decoded(data), tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"))
-    np.testing.assert_allclose(decoded(data).astype(int), np.asarray(Image.open(io.BytesIO(data))).astype(int), atol=2)
+    np.testing.assert_array_equal(
+        decoded(data), tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+    )
+    np.testing.assert_allclose(
+        decoded(data).astype(int), np.asarray(Image.open(io.BytesIO(data))).astype(int), atol=2
+    )
 
 
 def test_grey_cmyk_palette_and_progressive_become_rgb(photo):
@@ -42,9 +54,20 @@ def test_grey_cmyk_palette_and_progressive_become_rgb(photo):
     for data in (encoded(grey, "JPEG", quality=95), encoded(grey, "PNG")):
         assert np.abs(decoded(data) - np.asarray(grey.convert("RGB")).astype(int)).mean() < 3
     cmyk = encoded(photo.convert("CMYK"), "JPEG", quality=95)
-    assert np.abs(decoded(cmyk) - np.asarray(Image.open(io.BytesIO(cmyk)).convert("RGB")).astype(int)).mean() < 6
+    assert (
+        np.abs(
+            decoded(cmyk) - np.asarray(Image.open(io.BytesIO(cmyk)).convert("RGB")).astype(int)
+        ).mean()
+        < 6
+    )
     assert decoded(encoded(photo.convert("P"), "PNG")).shape == (60, 90, 3)
-    assert np.abs(decoded(encoded(photo, "JPEG", quality=95, progressive=True)) - np.asarray(photo).astype(int)).mean() < 3
+    assert (
+        np.abs(
+            decoded(encoded(photo, "JPEG", quality=95, progressive=True))
+            - np.asarray(photo).astype(int)
+        ).mean()
+        < 3
+    )
 
 
 def test_sixteen_bit_png_keeps_its_upper_byte():
@@ -55,7 +78,9 @@ def test_sixteen_bit_png_keeps_its_upper_byte():
 
 def test_transparency_is_laid_on_white(photo):
     clear = photo.convert("RGBA")
-    clear.putalpha(Image.fromarray(np.repeat(np.arange(60, dtype=np.uint8)[:, None] * 4, 90, axis=1)))
+    clear.putalpha(
+        Image.fromarray(np.repeat(np.arange(60, dtype=np.uint8)[:, None] * 4, 90, axis=1))
+    )
     white = Image.new("RGBA", clear.size, "white")
     expected = np.asarray(Image.alpha_composite(white, clear).convert("RGB")).astype(int)
     assert np.abs(decoded(encoded(clear, "PNG")) - expected).max() <= 1
@@ -68,7 +93,8 @@ def test_animation_gives_its_first_frame(photo):
 
 
 def test_webp_files_are_converted(photo, tmp_path):
-    photo.save(tmp_path / "a.jpg", "WEBP", lossless=True)  # under a wrong name, as downloads have it
+    # under a wrong name, as downloads have it
+    photo.save(tmp_path / "a.jpg", "WEBP", lossless=True)
     np.testing.assert_array_equal(decoded(read_image_bytes(tmp_path / "a.jpg")), np.asarray(photo))
 
 
@@ -94,7 +120,10 @@ def test_a_bomb_is_refused_before_it_is_decoded():
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_damaged_bytes_never_crash(data):
-    jpeg = encoded(Image.new("RGB", (20, 20), "teal"), data.draw(st.sampled_from(["JPEG", "PNG", "GIF", "BMP"])))
+    jpeg = encoded(
+        Image.new("RGB", (20, 20), "teal"),
+        data.draw(st.sampled_from(["JPEG", "PNG", "GIF", "BMP"])),
+    )
     broken = bytearray(jpeg[: data.draw(st.integers(0, len(jpeg)))])
     for _ in range(data.draw(st.integers(0, 4))):
         if broken:
@@ -103,14 +132,24 @@ def test_damaged_bytes_never_crash(data):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(8, 300), st.integers(8, 300), st.lists(st.floats(0, 1, width=32), min_size=2, max_size=2, unique=True))
+@given(
+    st.integers(8, 300),
+    st.integers(8, 300),
+    st.lists(st.floats(0, 1, width=32), min_size=2, max_size=2, unique=True),
+)
 def test_a_cut_window_shows_no_pixel_of_the_other_side(height, width, cuts):
     low, high = sorted(cuts)
     image = np.arange(height)[:, None, None] * np.ones((1, width, 3))
-    start, stop = (place.numpy() for place in module._pixels(tf.constant([height, width]), tf.constant([0.0, low, 1.0, high])))
+    start, stop = (
+        place.numpy()
+        for place in module._pixels(
+            tf.constant([height, width]), tf.constant([0.0, low, 1.0, high])
+        )
+    )
     rows = image[start[0] : stop[0], start[1] : stop[1]][:, 0, 0]
     assert len(rows) >= 1
-    if high * height - low * height >= 2:  # a window of less than a pixel keeps the one that it lies in
+    # a window of less than a pixel keeps the one that it lies in
+    if high * height - low * height >= 2:
         assert rows.min() >= low * height - 0.01
         assert rows.max() + 1 <= high * height + 0.01
 
@@ -118,8 +157,14 @@ def test_a_cut_window_shows_no_pixel_of_the_other_side(height, width, cuts):
 def noisy(width, height, seed=0):
     """A picture with detail up to its edges."""
     random = np.random.default_rng(seed)
-    coarse = Image.fromarray(random.integers(0, 256, (6, 8, 3), np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
-    return Image.fromarray(np.clip(np.asarray(coarse) + random.normal(0, 20, (height, width, 3)), 0, 255).astype(np.uint8))
+    coarse = Image.fromarray(random.integers(0, 256, (6, 8, 3), np.uint8)).resize(
+        (width, height), Image.Resampling.BICUBIC
+    )
+    return Image.fromarray(
+        np.clip(np.asarray(coarse) + random.normal(0, 20, (height, width, 3)), 0, 255).astype(
+            np.uint8
+        )
+    )
 
 
 KINDS = {
@@ -156,7 +201,9 @@ def test_a_window_of_a_jpeg_that_is_cut_off_is_refused_wherever_it_lies(options)
     data = encoded(noisy(120, 150), "JPEG", **options)
     for window in ([0, 0, 1, 0.2], [0, 0.4, 1, 0.5], [0, 0.8, 1, 1], [0.8, 0, 1, 1]):
         part = decode_image(tf.constant(data), tf.constant(window, tf.float32))
-        behind = decode_image(tf.constant(data + b"something behind its end"), tf.constant(window, tf.float32))
+        behind = decode_image(
+            tf.constant(data + b"something behind its end"), tf.constant(window, tf.float32)
+        )
         np.testing.assert_array_equal(behind, part)
         for kept in (*range(len(data) // 2, len(data), len(data) // 20), len(data) - 1):
             with pytest.raises(tf.errors.InvalidArgumentError):
@@ -180,7 +227,9 @@ def test_windows_of_street_photos(street):
         window = tf.constant(np.sort(random.uniform(0, 1, (2, 2)), axis=0).ravel(), tf.float32)
         whole = decode_image(data)
         start, stop = module._pixels(tf.shape(whole)[:2], window)
-        np.testing.assert_array_equal(decode_image(data, window), whole[start[0] : stop[0], start[1] : stop[1]])
+        np.testing.assert_array_equal(
+            decode_image(data, window), whole[start[0] : stop[0], start[1] : stop[1]]
+        )
 
 
 @settings(max_examples=25, deadline=None)
@@ -189,7 +238,9 @@ def test_an_augmented_picture_is_a_crop_of_the_resized_one(width, height, size, 
     image = tf.constant(np.asarray(noisy(width, height)))
     (crop,) = draw_crops(tf.constant([[seed, 1]], tf.int64), size, 1)[0]
     resized = resize_image(image, side_before_crop(size))
-    np.testing.assert_allclose(augmented(image, size, crop), cropped(resized, size, crop), atol=0.05)
+    np.testing.assert_allclose(
+        augmented(image, size, crop), cropped(resized, size, crop), atol=0.05
+    )
 
 
 def test_a_crop_is_where_it_says():
@@ -219,7 +270,8 @@ def test_resize_keeps_the_range_and_averages_when_it_shrinks():
     board = np.indices((64, 64)).sum(0) % 2 * 255.0
     small = resize_image(tf.constant(np.repeat(board[..., None], 3, -1), tf.float32), 8).numpy()
     assert small.shape == (8, 8, 3)
-    assert np.abs(small - 127.5).max() < 8  # without antialiasing it would be all black or all white
+    # without antialiasing it would be all black or all white
+    assert np.abs(small - 127.5).max() < 8
 
 
 def test_missing_and_empty_files(tmp_path):
@@ -240,7 +292,9 @@ def test_pngs_of_few_bits_are_not_taken_for_transparent(photo, bits):
 
 def test_black_and_white_png_and_transparency_in_a_palette(photo):
     binary = photo.convert("1")
-    np.testing.assert_array_equal(decoded(encoded(binary, "PNG")), np.asarray(binary.convert("RGB")))
+    np.testing.assert_array_equal(
+        decoded(encoded(binary, "PNG")), np.asarray(binary.convert("RGB"))
+    )
     palette = photo.quantize(4)
     clear = Image.open(io.BytesIO(encoded(palette, "PNG", bits=2, transparency=0))).convert("RGBA")
     white = Image.new("RGBA", clear.size, "white")

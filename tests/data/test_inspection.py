@@ -19,7 +19,10 @@ def test_figures(drawn, records):
     assert found["crops"]["area"]["50%"] == pytest.approx(np.median(areas), abs=1e-3)
     shares = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     assert found["boxes"]["area"]["95%"] == pytest.approx(np.quantile(shares, 0.95), abs=1e-3)
-    names = ["above" if window[3] < 1 else "below" if window[1] > 0 else "side" for window in windows.tolist()]
+    names = [
+        "above" if window[3] < 1 else "below" if window[1] > 0 else "side"
+        for window in windows.tolist()
+    ]
     assert found["crops"]["strips"]["above"] == names.count("above")
     assert sum(found["crops"]["strips"].values()) == len(lines)
     assert found["pictures"]["count"] == len(ctl.read_records(records, "train").images.ids)
@@ -34,9 +37,12 @@ def test_several_products_of_a_box_and_no_box(tmp_path, photo):
     (tmp_path / "images").mkdir()
     for name in ("s", "p1", "p2", "p3"):
         photo.save(tmp_path / "images" / f"{name}.jpg")
-    rows = "s,p1,Shoes,0.1,0.6,0.9,0.9\ns,p2,Shoes,0.1,0.6,0.9,0.9\ns,p3,Shoes,,,,\ngone,p1,Shoes,,,,\n"
+    rows = "s,p1,Shoes,0.1,0.6,0.9,0.9\ns,p2,Shoes,0.1,0.6,0.9,0.9\n"
+    rows += "s,p3,Shoes,,,,\ngone,p1,Shoes,,,,\n"
     (tmp_path / "pairs.csv").write_text("scene,product,category,left,top,right,bottom\n" + rows)
-    ctl.prepare(tmp_path / "pairs.csv", None, tmp_path / "images", tmp_path / "out", fractions=(0, 0, 1))
+    ctl.prepare(
+        tmp_path / "pairs.csv", None, tmp_path / "images", tmp_path / "out", fractions=(0, 0, 1)
+    )
     found = inspect(tmp_path / "out")
     assert found["boxes"] == {
         "boxed": 2,
@@ -55,7 +61,9 @@ def test_board(records, tmp_path):
     to = write_sample_board(records, tmp_path / "board.png")
     pixels = np.asarray(Image.open(to).convert("RGB")).reshape(-1, 3)
     assert len(np.unique(pixels, axis=0)) > 1000
-    with pytest.raises(ctl.InputError, match=r"The board is a PNG file: name it so. Received: .*board.jpg"):
+    with pytest.raises(
+        ctl.InputError, match=r"The board is a PNG file: name it so. Received: .*board.jpg"
+    ):
         write_sample_board(records, tmp_path / "board.jpg")
     assert [path.name for path in tmp_path.iterdir()] == ["board.png"]
 

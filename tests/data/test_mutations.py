@@ -1,4 +1,5 @@
-"""Good pictures and annotation files, damaged in every way that we could think of: no crash, each reject has its reason."""
+"""Good pictures and annotation files, damaged in every way that we could think of: no crash, each
+reject has its reason."""
 
 import io
 import json
@@ -52,7 +53,14 @@ def zeros(data, random):
 
 
 def other_kind(data, random):
-    kinds = [b"", b"404 not found", b"<html></html>", b"\xff\xd8\xff", b"RIFF\0\0\0\0WEBP", b"\x89PNG\r\n\x1a\n"]
+    kinds = [
+        b"",
+        b"404 not found",
+        b"<html></html>",
+        b"\xff\xd8\xff",
+        b"RIFF\0\0\0\0WEBP",
+        b"\x89PNG\r\n\x1a\n",
+    ]
     return kinds[random.integers(len(kinds))]
 
 
@@ -72,20 +80,32 @@ def test_bad_pictures(tmp_path, photo):
     for number in range(PICTURES):
         suffix = list(good)[number % len(good)]
         damaged = DAMAGES[number % len(DAMAGES)](good[suffix], random)
-        (images / f"bad{number}.{suffix if suffix in ('png', 'webp') else 'jpg'}").write_bytes(damaged)
+        (images / f"bad{number}.{suffix if suffix in ('png', 'webp') else 'jpg'}").write_bytes(
+            damaged
+        )
         scene, product = (f"bad{number}", "good") if number % 2 else ("good", f"bad{number}")
         lines.append({"scene": scene, "product": product})
         categories[product] = "Shoes"
     (tmp_path / "fashion.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (tmp_path / "cat.json").write_text(json.dumps(categories))
-    manifest = ctl.prepare(tmp_path / "fashion.json", tmp_path / "cat.json", images, tmp_path / "out", fractions=(1, 0, 0))
+    manifest = ctl.prepare(
+        tmp_path / "fashion.json",
+        tmp_path / "cat.json",
+        images,
+        tmp_path / "out",
+        fractions=(1, 0, 0),
+    )
     assert manifest["read"] == PICTURES == manifest["pairs"] + manifest["rejected"]
-    rejects = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()]
+    rejects = [
+        json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()
+    ]
     for reject in rejects:
         role, reason = reject["reason"].split(": ")
         assert reject[role].startswith("bad")
         assert reason in REASONS
-    assert {reject["line"] for reject in rejects} | kept_lines(tmp_path / "out") == set(range(1, PICTURES + 1))
+    assert {reject["line"] for reject in rejects} | kept_lines(tmp_path / "out") == set(
+        range(1, PICTURES + 1)
+    )
     assert PICTURES * 0.4 < len(rejects) < PICTURES
     # what is kept can be trained on
     pairs = ctl.read_records(tmp_path / "out", "train")
@@ -103,9 +123,21 @@ def swap_types(data, random):
     rows = [json.loads(line) for line in data.splitlines()]
     for row in rows[:: random.integers(1, 4)]:
         key = ["scene", "product", "bbox"][random.integers(3)]
-        row[key] = [None, 7, "", [], {}, [1], ["a"] * 4, [0.1, None, 0.2, 0.3], True, "x" * 300, "../x", "a\0b", 1e999][
-            random.integers(13)
-        ]
+        row[key] = [
+            None,
+            7,
+            "",
+            [],
+            {},
+            [1],
+            ["a"] * 4,
+            [0.1, None, 0.2, 0.3],
+            True,
+            "x" * 300,
+            "../x",
+            "a\0b",
+            1e999,
+        ][random.integers(13)]
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
@@ -133,7 +165,10 @@ def test_bad_annotation_files(drawn, tmp_path, kind):
             outcomes.append(str(error))
             continue
         outcomes.append("")
-        rejects = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()]
+        rejects = [
+            json.loads(line)
+            for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()
+        ]
         assert all(reject["reason"] and reject["line"] > 0 for reject in rejects)
         assert sum(manifest["rejected_because"].values()) == manifest["rejected"] == len(rejects)
         if kind != "tsv":  # there a row is an item, of which pairs are made
@@ -141,7 +176,9 @@ def test_bad_annotation_files(drawn, tmp_path, kind):
         assert len(ctl.read_records(tmp_path / "out", "train")) == manifest["pairs"]
         shutil.rmtree(tmp_path / "out")
     assert len(outcomes) == FILES // 5
-    assert all(not message or name in message or "pairs.json" in message for message in outcomes), outcomes
+    assert all(not message or name in message or "pairs.json" in message for message in outcomes), (
+        outcomes
+    )
 
 
 def source(kind, rows, categories, folder):

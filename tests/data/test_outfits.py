@@ -22,11 +22,20 @@ OUTFITS = [f"{number:032x}" for number in range(1, 9)]
 
 def item(outfit, number):
     x, y = QUARTERS[number]
-    return {"signature": outfit, "label": LABELS[number], "x": str(x), "y": str(y), "w": "0.5", "h": "0.5"}
+    return {
+        "signature": outfit,
+        "label": LABELS[number],
+        "x": str(x),
+        "y": str(y),
+        "w": "0.5",
+        "h": "0.5",
+    }
 
 
 def row(outfit, number):
-    return "\t".join(item(outfit, number)[name] for name in ("signature", "x", "y", "w", "h", "label"))
+    return "\t".join(
+        item(outfit, number)[name] for name in ("signature", "x", "y", "w", "h", "label")
+    )
 
 
 def id_of(outfit, number):
@@ -42,7 +51,11 @@ def folder(tmp_path):
     for outfit, name in enumerate(OUTFITS):
         pixels = np.zeros((80, 60, 3), np.uint8)
         for number, (x, y) in enumerate(QUARTERS):
-            pixels[round(80 * y) : round(80 * y) + 40, round(60 * x) : round(60 * x) + 30] = (20 * outfit, 60 * number, 90)
+            pixels[round(80 * y) : round(80 * y) + 40, round(60 * x) : round(60 * x) + 30] = (
+                20 * outfit,
+                60 * number,
+                90,
+            )
         Image.fromarray(pixels).save(images / f"{name}.jpg", quality=95)
     lines = [row(outfit, number) for outfit in OUTFITS for number in range(4)]
     (tmp_path / "outfits.tsv").write_text(HEADER + "\n".join(lines) + "\n")
@@ -52,7 +65,10 @@ def folder(tmp_path):
 def test_each_two_items_of_different_categories_are_a_pair(folder):
     pairs = ctl.read_outfits(folder / "outfits.tsv", folder / "images")
     ids = pairs.images.ids
-    found = {(ids[scene], ids[product], pairs.categories[category]) for scene, product, category in rows_of(pairs)}
+    found = {
+        (ids[scene], ids[product], pairs.categories[category])
+        for scene, product, category in rows_of(pairs)
+    }
     expected = {
         (id_of(outfit, anchor), id_of(outfit, positive), LABELS[positive])
         for outfit in OUTFITS
@@ -78,12 +94,23 @@ def test_items_are_cut_out(folder):
 
 
 def test_outfits_stay_in_one_split(folder):
-    manifest = ctl.prepare(folder / "outfits.tsv", None, folder / "images", folder / "out", fractions=(0.5, 0.25, 0.25))
+    manifest = ctl.prepare(
+        folder / "outfits.tsv",
+        None,
+        folder / "images",
+        folder / "out",
+        fractions=(0.5, 0.25, 0.25),
+    )
     parts = [ctl.read_records(folder / "out", split) for split in ("train", "validation", "test")]
     outfits = [{id_[:32] for id_ in part.images.ids[part.scene]} for part in parts]
     assert [len(names) for names in outfits] == [4, 2, 2]
     assert not set.intersection(*outfits)
-    assert manifest["leakage"]["test"] == {"scene": 0, "product": 0, "scene's file": 0, "outfit": 0}
+    assert manifest["leakage"]["test"] == {
+        "scene": 0,
+        "product": 0,
+        "scene's file": 0,
+        "outfit": 0,
+    }
     # negatives: of the positive's category, from another outfit
     batch, _ = next(iter(ctl.triplets(parts[0], 8, image_size=16)))
     assert batch["negative"].shape == (8, 16, 16, 3)
@@ -156,7 +183,10 @@ def test_questions(folder):
     damaged = [
         {"question": [], "answers": [item(OUTFITS[0], 0)] * 2},
         {"question": [item(OUTFITS[0], 1)], "answers": [item(OUTFITS[0], 0), item(OUTFITS[0], 1)]},
-        {"question": [{**item(OUTFITS[0], 1), "x": "left"}], "answers": [item(OUTFITS[0], 0), item(OUTFITS[1], 0)]},
+        {
+            "question": [{**item(OUTFITS[0], 1), "x": "left"}],
+            "answers": [item(OUTFITS[0], 0), item(OUTFITS[1], 0)],
+        },
         "?",
         {"question": [item("gone" * 8, 1)], "answers": [item(OUTFITS[0], 0), item(OUTFITS[1], 0)]},
     ]
@@ -169,7 +199,13 @@ def test_questions(folder):
         "no items, or an item without signature, label or box": 3,
         "the answers are not several of one category": 1,
     }
-    ctl.prepare(folder / "outfits.tsv", None, folder / "images", folder / "out", questions=folder / "fitb.json")
+    ctl.prepare(
+        folder / "outfits.tsv",
+        None,
+        folder / "images",
+        folder / "out",
+        questions=folder / "fitb.json",
+    )
     stored = json.loads((folder / "out" / "questions.json").read_text())
     assert len(stored["questions"]) == 8
     assert stored["rejected_because"] == {**asked.rejected, "picture missing": 1}
@@ -177,9 +213,21 @@ def test_questions(folder):
 
 def test_the_commands(folder, here):
     (folder / "fitb.json").write_text(json.dumps(questions()))
-    given = ["--annotations", folder / "outfits.tsv", "--images", folder / "images", "--questions", folder / "fitb.json"]
-    said = here("prepare", *given, "--out", folder / "out", "--fractions", "0.5,0.25,0.25", "--workers", 1).out
-    assert "pairs of test known from train: scene 0.0%, product 0.0%, scene's file 0.0%, outfit 0.0%" in said
+    given = [
+        "--annotations",
+        folder / "outfits.tsv",
+        "--images",
+        folder / "images",
+        "--questions",
+        folder / "fitb.json",
+    ]
+    said = here(
+        "prepare", *given, "--out", folder / "out", "--fractions", "0.5,0.25,0.25", "--workers", 1
+    ).out
+    assert (
+        "pairs of test known from train: scene 0.0%, product 0.0%, scene's file 0.0%, outfit 0.0%"
+        in said
+    )
     said = here("inspect", folder / "out").out
     assert "80 pairs kept" in said
     assert "8 fill-in-the-blank questions" in said
@@ -194,13 +242,24 @@ def test_wrong_files(folder, drawn):
         read_questions(folder / "fitb.json")
     (folder / "fitb.json").write_text("[]")
     street = drawn / "fashion.json", drawn / "fashion-cat.json", drawn / "images"
-    with pytest.raises(ctl.InputError, match=r"questions are about outfits: give a table of outfits \(.tsv\) with them"):
+    with pytest.raises(
+        ctl.InputError,
+        match=r"questions are about outfits: give a table of outfits \(.tsv\) with them",
+    ):
         ctl.prepare(*street, folder / "out", questions=folder / "fitb.json")
-    with pytest.raises(ctl.InputError, match=r"Outfits have no column to split by. Received: 'fold'"):
-        ctl.prepare(folder / "outfits.tsv", None, folder / "images", folder / "out", split_by="fold")
+    with pytest.raises(
+        ctl.InputError, match=r"Outfits have no column to split by. Received: 'fold'"
+    ):
+        ctl.prepare(
+            folder / "outfits.tsv", None, folder / "images", folder / "out", split_by="fold"
+        )
 
 
-@given(st.lists(st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=5), min_size=1, max_size=5))
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=5), min_size=1, max_size=5
+    )
+)
 def test_pairs_of_any_outfits(tmp_path_factory, outfits):
     path = tmp_path_factory.mktemp("outfits") / "outfits.tsv"
     lines = [
@@ -210,6 +269,8 @@ def test_pairs_of_any_outfits(tmp_path_factory, outfits):
     ]
     path.write_text("\n".join(lines) + "\n")
     table = read_outfit_table(path)
-    expected = sum(one != two for labels in outfits for one, two in itertools.permutations(labels, 2))
+    expected = sum(
+        one != two for labels in outfits for one, two in itertools.permutations(labels, 2)
+    )
     assert len(table) == expected
     assert table.read == len(lines)

@@ -23,10 +23,16 @@ def test_each_usable_pair_once_and_whole_groups_of_one_category(rows, group, see
     drawn, _ = sampler.epoch(2)
     assert sorted(drawn[:, -1].tolist()) == np.flatnonzero(pairs.has_negative()).tolist()
     for scene, product, category, row in drawn.tolist():
-        assert (scene, product, category) == (pairs.scene[row], pairs.product[row], pairs.category[row])
+        assert (scene, product, category) == (
+            pairs.scene[row],
+            pairs.product[row],
+            pairs.category[row],
+        )
     groups = [drawn[start : start + group, 2].tolist() for start in range(0, len(drawn), group)]
     counts = np.bincount(pairs.category[pairs.has_negative()], minlength=3)
-    assert sum(len(part) == group and len(set(part)) == 1 for part in groups) >= sum(counts // group)
+    assert sum(len(part) == group and len(set(part)) == 1 for part in groups) >= sum(
+        counts // group
+    )
     assert (sampler.epoch(2)[0] == drawn).all()
 
 
@@ -54,13 +60,20 @@ def test_batches(drawn_pairs):
     }
     assert labels.shape == (32, 1)
     assert (inputs["product_id"].numpy()[:, None] == inputs["positives"].numpy()).any(axis=1).all()
-    assert len(list(ctl.pair_batches(drawn_pairs, 32, 24, training=False, drop_remainder=True))) == 4
+    assert (
+        len(list(ctl.pair_batches(drawn_pairs, 32, 24, training=False, drop_remainder=True))) == 4
+    )
 
 
 def test_errors(drawn_pairs):
     with pytest.raises(
-        ctl.InputError, match="`group` must be at least 2 and divide `batch_size`. Received: group=5, batch_size=32"
+        ctl.InputError,
+        match=(
+            "`group` must be at least 2 and divide `batch_size`. Received: group=5, batch_size=32"
+        ),
     ):
         ctl.pair_batches(drawn_pairs, 32, group=5)
-    with pytest.raises(ctl.InputError, match="`batch_size` must be at most the 150 pairs. Received: 160"):
+    with pytest.raises(
+        ctl.InputError, match="`batch_size` must be at most the 150 pairs. Received: 160"
+    ):
         ctl.pair_batches(drawn_pairs, 160, drop_remainder=True)

@@ -32,15 +32,23 @@ def test_split_does_not_depend_on_the_order_of_rows(scenes, random):
     assert second.tolist() == first[order].tolist()
 
 
-@pytest.mark.parametrize("wrong", [(0.8, 0.2), (0.5, 0.5, 0.5), (-0.5, 0.5, 1.0), (float("nan"), 0, 1)])
+@pytest.mark.parametrize(
+    "wrong", [(0.8, 0.2), (0.5, 0.5, 0.5), (-0.5, 0.5, 1.0), (float("nan"), 0, 1)]
+)
 def test_wrong_fractions(drawn_pairs, wrong):
-    with pytest.raises(ctl.InputError, match=r"`fractions` must be three shares .* that add up to 1"):
+    with pytest.raises(
+        ctl.InputError, match=r"`fractions` must be three shares .* that add up to 1"
+    ):
         drawn_pairs.split(wrong)
 
 
 def test_split_pieces(drawn_pairs):
     train, validation, test = drawn_pairs.split((0.6, 0.2, 0.2), seed=1)
-    assert [part.split_name for part in (train, validation, test)] == ["train", "validation", "test"]
+    assert [part.split_name for part in (train, validation, test)] == [
+        "train",
+        "validation",
+        "test",
+    ]
     assert len(train) + len(validation) + len(test) == len(drawn_pairs)
     counts = {product: int((train.product == product).sum()) for product in test.product}
     assert test.popularity.tolist() == [counts[product] for product in test.product]
@@ -52,7 +60,10 @@ def test_split_pieces(drawn_pairs):
 
 def test_positives_and_negatives(drawn_pairs):
     pairs = drawn_pairs
-    known = {(int(scene), int(product)) for scene, product in zip(pairs.scene, pairs.product, strict=True)}
+    known = {
+        (int(scene), int(product))
+        for scene, product in zip(pairs.scene, pairs.product, strict=True)
+    }
     for scene in np.unique(pairs.scene)[:5]:
         for category, products in enumerate(pairs.category_products):
             expected = [(int(scene), int(product)) in known for product in products]
@@ -61,8 +72,15 @@ def test_positives_and_negatives(drawn_pairs):
 
 
 def test_has_negative_with_several_right_products_a_scene():
-    # scene 0 has both products of category 0 as positives; scene 1 has one of them; category 1 has one product only
-    scene, product, category = np.array([0, 0, 1, 1]), np.array([2, 3, 2, 4]), np.array([0, 0, 0, 1])
+    # scene 0 has both products of category 0 as positives; scene 1 has one of them; category 1 has
+    # one product only
+    scene, product, category = (
+        np.array([0, 0, 1, 1]),
+        np.array([2, 3, 2, 4]),
+        np.array([0, 0, 0, 1]),
+    )
     images = type("Five", (), {"ids": np.array(list("abcde"), object)})()
-    pairs = ctl.Pairs(scene, product, category, np.zeros((4, 4)), np.zeros(4, int), ("x", "y"), images)
+    pairs = ctl.Pairs(
+        scene, product, category, np.zeros((4, 4)), np.zeros(4, int), ("x", "y"), images
+    )
     assert pairs.has_negative().tolist() == [False, False, True, False]

@@ -23,7 +23,13 @@ def saved(image: Image.Image, kind: str, **options) -> bytes:
 def test_files_and_bytes_are_taken_as_they_are(photo, tmp_path):
     jpeg = saved(photo, "JPEG")
     (tmp_path / "a.jpg").write_bytes(jpeg)
-    for picture in (tmp_path / "a.jpg", str(tmp_path / "a.jpg"), jpeg, bytearray(jpeg), memoryview(jpeg)):
+    for picture in (
+        tmp_path / "a.jpg",
+        str(tmp_path / "a.jpg"),
+        jpeg,
+        bytearray(jpeg),
+        memoryview(jpeg),
+    ):
         assert picture_bytes(picture) == jpeg
     assert picture_bytes(b"no picture") == b"no picture"
     assert picture_bytes(b"") == b""
@@ -40,14 +46,19 @@ def test_arrays_are_encoded_without_a_loss():
     random = np.random.default_rng(0)
     colour = random.integers(256, size=(12, 17, 3), dtype=np.uint8)
     np.testing.assert_array_equal(decoded(picture_bytes(colour)), colour)
-    np.testing.assert_array_equal(decoded(picture_bytes(colour[::-1, :, ::-1])), colour[::-1, :, ::-1])
+    np.testing.assert_array_equal(
+        decoded(picture_bytes(colour[::-1, :, ::-1])), colour[::-1, :, ::-1]
+    )
     grey = colour[..., 0]
     np.testing.assert_array_equal(decoded(picture_bytes(grey)), np.stack([grey] * 3, axis=-1))
-    three_wide = random.integers(256, size=(9, 3, 3), dtype=np.uint8)  # [height, width, 3], not a stack of grey ones
+    # [height, width, 3], not a stack of grey ones
+    three_wide = random.integers(256, size=(9, 3, 3), dtype=np.uint8)
     assert Image.open(io.BytesIO(picture_bytes(three_wide))).size == (3, 9)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "PA", "RGBX"])
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "PA", "RGBX"]
+)
 def test_pillow_pictures_of_every_mode(photo, mode):
     image = photo.convert(mode) if mode not in ("PA",) else photo.convert("P").convert("PA")
     expected = np.asarray(image.convert("RGB"), int)

@@ -20,11 +20,17 @@ KILLS = int(os.environ.get("CTL_KILLS", "20"))
 
 
 def prepare(drawn, out, **options):
-    return ctl.prepare(drawn / "fashion.json", drawn / "fashion-cat.json", drawn / "images", out, **options)
+    return ctl.prepare(
+        drawn / "fashion.json", drawn / "fashion-cat.json", drawn / "images", out, **options
+    )
 
 
 def content(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 @pytest.fixture
@@ -56,7 +62,9 @@ def test_what_failed_goes_on(drawn, tmp_path, monkeypatch, small_shards):
     assert not (tmp_path / "out").exists()
     read = []
     try_picture = image_shards.try_picture
-    monkeypatch.setattr(image_shards, "try_picture", lambda *given: read.append(given) or try_picture(*given))
+    monkeypatch.setattr(
+        image_shards, "try_picture", lambda *given: read.append(given) or try_picture(*given)
+    )
     prepare(drawn, tmp_path / "out")
     assert not read
     prepare(drawn, tmp_path / "again")
@@ -78,13 +86,20 @@ def test_a_picture_that_changed_is_read_again(drawn, tmp_path, monkeypatch, smal
     first = json.loads((copy / "fashion.json").read_text().splitlines()[0])
     (copy / "images" / f"{first['product']}.jpg").write_bytes(b"damaged")
     manifest = prepare(copy, tmp_path / "out")
-    assert manifest["rejected_because"] == {"product: not a JPEG, PNG, GIF or BMP picture": manifest["rejected"]}
+    assert manifest["rejected_because"] == {
+        "product: not a JPEG, PNG, GIF or BMP picture": manifest["rejected"]
+    }
 
 
 def test_wrong_input_leaves_nothing(drawn, tmp_path):
     (tmp_path / "fashion.json").write_text("no json\n")
     with pytest.raises(ctl.InputError, match=r"No usable pair in .*fashion.json: 1 x not JSON"):
-        ctl.prepare(tmp_path / "fashion.json", drawn / "fashion-cat.json", drawn / "images", tmp_path / "out")
+        ctl.prepare(
+            tmp_path / "fashion.json",
+            drawn / "fashion-cat.json",
+            drawn / "images",
+            tmp_path / "out",
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["fashion.json"]
 
 
@@ -93,15 +108,22 @@ def testonly_one_at_a_time(drawn, tmp_path):
 
     with (
         resumed_folder(tmp_path / "out"),
-        pytest.raises(ctl.InputError, match=r"Another process is writing .*out. Wait for it, or name another place"),
+        pytest.raises(
+            ctl.InputError,
+            match=r"Another process is writing .*out. Wait for it, or name another place",
+        ),
     ):
         prepare(drawn, tmp_path / "out")
 
 
 def test_rows_are_counted(drawn, tmp_path):
-    lines = (drawn / "fashion.json").read_text() + '{"scene": "gone", "product": "gone"}\nnot json\n\n'
+    lines = (
+        drawn / "fashion.json"
+    ).read_text() + '{"scene": "gone", "product": "gone"}\nnot json\n\n'
     (tmp_path / "fashion.json").write_text(lines)
-    manifest = ctl.prepare(tmp_path / "fashion.json", drawn / "fashion-cat.json", drawn / "images", tmp_path / "out")
+    manifest = ctl.prepare(
+        tmp_path / "fashion.json", drawn / "fashion-cat.json", drawn / "images", tmp_path / "out"
+    )
     assert (manifest["read"], manifest["pairs"], manifest["rejected"]) == (152, 150, 2)
     assert manifest["rejected_because"] == {"product not in the category file": 1, "not JSON": 1}
     assert "2 left out: 1 x product not in the category file, 1 x not JSON" in describe(manifest)
@@ -114,12 +136,20 @@ def test_leakage_is_measured(drawn, tmp_path):
         assert shares["scene"] == shares["scene's file"] == 0
         train, part = (ctl.read_records(tmp_path / "scene", name) for name in ("train", split))
         known = set(train.images.ids[train.product])
-        assert shares["product"] == pytest.approx(np.mean([id_ in known for id_ in part.images.ids[part.product]]))
+        assert shares["product"] == pytest.approx(
+            np.mean([id_ in known for id_ in part.images.ids[part.product]])
+        )
         assert shares["product"] > 0
     apart = prepare(drawn, tmp_path / "both", fractions=(0.5, 0.25, 0.25), split_by="scene-product")
     assert all(share == 0 for shares in apart["leakage"].values() for share in shares.values())
-    assert apart["lost_in_split"] == 150 - sum(split["pairs"] for split in apart["splits"].values()) > 0
-    assert f"{apart['lost_in_split']} left out so that no product is in two splits" in describe(apart)
+    assert (
+        apart["lost_in_split"]
+        == 150 - sum(split["pairs"] for split in apart["splits"].values())
+        > 0
+    )
+    assert f"{apart['lost_in_split']} left out so that no product is in two splits" in describe(
+        apart
+    )
 
 
 def test_the_same_photo_under_two_names_is_leakage(drawn, tmp_path):
@@ -128,7 +158,10 @@ def test_the_same_photo_under_two_names_is_leakage(drawn, tmp_path):
     lines = [json.loads(line) for line in (copy / "fashion.json").read_text().splitlines()]
     for number, line in enumerate(list(lines)):
         if number % 5 == 0:
-            shutil.copy(copy / "images" / f"{line['scene']}.jpg", copy / "images" / f"copy{line['scene']}.jpg")
+            shutil.copy(
+                copy / "images" / f"{line['scene']}.jpg",
+                copy / "images" / f"copy{line['scene']}.jpg",
+            )
         lines.append({**line, "scene": f"copy{line['scene']}"})
     (copy / "fashion.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
     shares = prepare(copy, tmp_path / "out", fractions=(0.5, 0.25, 0.25))["leakage"]["test"]
@@ -148,7 +181,12 @@ def test_killed_at_any_point_it_goes_on_to_the_same(drawn, tmp_path, small_shard
     began = time.monotonic()
     assert WarmProcess(prepare_in_small_shards, drawn, tmp_path / "timed", 1).wait() == 0
     longest = time.monotonic() - began
-    random, expected, killed, resumed = np.random.default_rng(0), content(tmp_path / "expected"), 0, 0
+    random, expected, killed, resumed = (
+        np.random.default_rng(0),
+        content(tmp_path / "expected"),
+        0,
+        0,
+    )
     for number in range(KILLS):
         out, workers = tmp_path / f"out{number}", 2 if number % 5 == 0 else 1
         process = WarmProcess(prepare_in_small_shards, drawn, out, workers)
@@ -168,7 +206,14 @@ def test_killed_at_any_point_it_goes_on_to_the_same(drawn, tmp_path, small_shard
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 def test_the_processes_of_a_killed_command_end(drawn, tmp_path):
     log = tmp_path / "log"
-    process = WarmProcess(prepare_in_small_shards, drawn, tmp_path / "out", 2, log=log, environment={"CTL_MARK": str(tmp_path)})
+    process = WarmProcess(
+        prepare_in_small_shards,
+        drawn,
+        tmp_path / "out",
+        2,
+        log=log,
+        environment={"CTL_MARK": str(tmp_path)},
+    )
 
     def others():
         found = []

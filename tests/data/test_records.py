@@ -14,7 +14,9 @@ from ctl_keras.data.prepare import parse_fractions
 
 
 def prepare(drawn, out, **options):
-    return ctl.prepare(drawn / "fashion.json", drawn / "fashion-cat.json", drawn / "images", out, **options)
+    return ctl.prepare(
+        drawn / "fashion.json", drawn / "fashion-cat.json", drawn / "images", out, **options
+    )
 
 
 def test_records_hold_what_was_read(drawn, drawn_pairs, records):
@@ -25,22 +27,40 @@ def test_records_hold_what_was_read(drawn, drawn_pairs, records):
             np.testing.assert_array_equal(getattr(stored, column), getattr(part, column))
         for column in ("scene", "product"):
             rows = getattr(stored, column)
-            assert stored.images.ids[rows].tolist() == part.images.ids[getattr(part, column)].tolist()
+            assert (
+                stored.images.ids[rows].tolist() == part.images.ids[getattr(part, column)].tolist()
+            )
         row = stored.scene[0]
-        assert stored.images.load(row) == (drawn / "images" / f"{stored.images.ids[row]}.jpg").read_bytes()
+        assert (
+            stored.images.load(row)
+            == (drawn / "images" / f"{stored.images.ids[row]}.jpg").read_bytes()
+        )
 
 
 def test_examples_can_be_read_without_the_package(records):
     raw = next(iter(tf.data.TFRecordDataset(str(records / "pairs-train.tfrecord")))).numpy()
     features = tf.train.Example.FromString(raw).features.feature
-    assert set(features) == {"scene", "product", "category", "window", "box", "scene_image", "product_image"}
+    assert set(features) == {
+        "scene",
+        "product",
+        "category",
+        "window",
+        "box",
+        "scene_image",
+        "product_image",
+    }
 
 
 def test_manifest(drawn, records):
     manifest = json.loads((records / "manifest.json").read_text())
     assert manifest["pairs"] == 150
     assert sum(split["pairs"] for split in manifest["splits"].values()) == 150
-    assert manifest["settings"] == {"fractions": [0.5, 0.25, 0.25], "seed": 0, "min_strip": 0.2, "split_by": "scene"}
+    assert manifest["settings"] == {
+        "fractions": [0.5, 0.25, 0.25],
+        "seed": 0,
+        "min_strip": 0.2,
+        "split_by": "scene",
+    }
     for name, file in manifest["files"].items():
         assert hashlib.sha256((records / name).read_bytes()).hexdigest() == file["sha256"]
     source = manifest["sources"]["annotations"]["sha256"]
@@ -48,7 +68,9 @@ def test_manifest(drawn, records):
 
 
 def test_the_same_seed_gives_the_same_bytes(drawn, tmp_path):
-    manifests = [prepare(drawn, tmp_path / name, seed=seed) for name, seed in [("a", 1), ("b", 1), ("c", 2)]]
+    manifests = [
+        prepare(drawn, tmp_path / name, seed=seed) for name, seed in [("a", 1), ("b", 1), ("c", 2)]
+    ]
     assert manifests[0]["hash"] == manifests[1]["hash"]
     assert manifests[0]["hash"] != manifests[2]["hash"]
 
@@ -59,7 +81,10 @@ def test_several_shards(drawn, tmp_path, monkeypatch):
     assert len(manifest["image_shards"]) > 2
     pairs = ctl.read_records(tmp_path / "out", "train")
     for row in (0, len(pairs.images.ids) - 1):
-        assert pairs.images.load(row) == (drawn / "images" / f"{pairs.images.ids[row]}.jpg").read_bytes()
+        assert (
+            pairs.images.load(row)
+            == (drawn / "images" / f"{pairs.images.ids[row]}.jpg").read_bytes()
+        )
     assert len(ctl.read_records(tmp_path / "out", "test")) == 0
 
 
@@ -86,26 +111,41 @@ def test_a_long_banner_is_not_made_too_flat_to_decode():
 def test_rejects_are_written(drawn, tmp_path):
     lines = (drawn / "fashion.json").read_text() + '{"scene": "gone", "product": "gone"}\n'
     (tmp_path / "fashion.json").write_text(lines)
-    manifest = ctl.prepare(tmp_path / "fashion.json", drawn / "fashion-cat.json", drawn / "images", tmp_path / "out")
-    rejects = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()]
+    manifest = ctl.prepare(
+        tmp_path / "fashion.json", drawn / "fashion-cat.json", drawn / "images", tmp_path / "out"
+    )
+    rejects = [
+        json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()
+    ]
     reason = "product not in the category file"
     assert rejects == [{"line": 151, "scene": "gone", "product": "gone", "reason": reason}]
     assert manifest["rejected"] == 1
 
 
 def test_errors(drawn, records, tmp_path):
-    with pytest.raises(ctl.InputError, match=r"already exists. Name another place, or remove it first."):
+    with pytest.raises(
+        ctl.InputError, match=r"already exists. Name another place, or remove it first."
+    ):
         prepare(drawn, records)
-    with pytest.raises(ctl.InputError, match="holds no prepared data. Make it with `ctl-keras prepare`."):
+    with pytest.raises(
+        ctl.InputError, match="holds no prepared data. Make it with `ctl-keras prepare`."
+    ):
         ctl.read_records(tmp_path, "train")
-    with pytest.raises(ctl.InputError, match=r"`split` must be one of train, validation, test. Received: 'dev'"):
+    with pytest.raises(
+        ctl.InputError, match=r"`split` must be one of train, validation, test. Received: 'dev'"
+    ):
         ctl.read_records(records, "dev")
-    with pytest.raises(ctl.InputError, match=r"`fractions` must be three numbers such as 0.8,0.1,0.1. Received: 'a,b'"):
+    with pytest.raises(
+        ctl.InputError,
+        match=r"`fractions` must be three numbers such as 0.8,0.1,0.1. Received: 'a,b'",
+    ):
         parse_fractions("a,b")
     prepare(drawn, tmp_path / "out")
     shard = tmp_path / "out" / "pairs-train.tfrecord"
     shard.write_bytes(shard.read_bytes()[:-10])
-    with pytest.raises(ctl.InputError, match=r"pairs-train.tfrecord is missing or cut off: \d+ bytes are listed"):
+    with pytest.raises(
+        ctl.InputError, match=r"pairs-train.tfrecord is missing or cut off: \d+ bytes are listed"
+    ):
         ctl.read_records(tmp_path / "out", "train")
 
 

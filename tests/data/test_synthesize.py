@@ -16,7 +16,10 @@ def test_draws_a_shop_the_look_folder(drawn):
     for line in lines:
         with Image.open(drawn / "images" / f"{line['scene']}.jpg") as scene:
             assert scene.format == "JPEG"
-            left, top, right, bottom = (round(share * side) for share, side in zip(line["bbox"], scene.size * 2, strict=True))
+            left, top, right, bottom = (
+                round(share * side)
+                for share, side in zip(line["bbox"], scene.size * 2, strict=True)
+            )
             assert 0 <= left < right <= scene.width
             assert 0 <= top < bottom <= scene.height
 
@@ -26,11 +29,15 @@ def test_the_box_holds_the_product(drawn_pairs, drawn):
     lines = [json.loads(line) for line in (drawn / "fashion.json").read_text().splitlines()]
     nearer = []
     for line in lines:
-        product = np.asarray(Image.open(drawn / "images" / f"{line['product']}.jpg"), float).reshape(-1, 3)
+        product = np.asarray(
+            Image.open(drawn / "images" / f"{line['product']}.jpg"), float
+        ).reshape(-1, 3)
         colour = product[np.ptp(product, axis=1) > 60].mean(axis=0)
         scene = np.asarray(Image.open(drawn / "images" / f"{line['scene']}.jpg"), float)
         height, width = scene.shape[:2]
-        left, top, right, bottom = np.round(np.array(line["bbox"]) * [width, height, width, height]).astype(int)
+        left, top, right, bottom = np.round(
+            np.array(line["bbox"]) * [width, height, width, height]
+        ).astype(int)
         distance = np.linalg.norm(scene - colour, axis=-1)
         inside = np.median(distance[top:bottom, left:right])
         nearer.append(inside < np.median(distance))
@@ -44,13 +51,19 @@ def test_every_box_leaves_a_strip(drawn_pairs):
 def test_the_same_seed_draws_the_same(tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         ctl.synthesize(tmp_path / name, scenes=2, styles=2, seed=seed)
-    contents = [{path.name: path.read_bytes() for path in (tmp_path / name / "images").iterdir()} for name in ("a", "b", "c")]
+    contents = [
+        {path.name: path.read_bytes() for path in (tmp_path / name / "images").iterdir()}
+        for name in ("a", "b", "c")
+    ]
     assert contents[0] == contents[1]
     assert contents[0].keys() != contents[2].keys()
 
 
 def test_errors(tmp_path, drawn):
-    with pytest.raises(ctl.InputError, match="At least 1 scene and 2 styles are needed. Received: scenes=0, styles=8"):
+    with pytest.raises(
+        ctl.InputError,
+        match="At least 1 scene and 2 styles are needed. Received: scenes=0, styles=8",
+    ):
         ctl.synthesize(tmp_path / "x", scenes=0)
     with pytest.raises(ctl.InputError, match="already exists"):
         ctl.synthesize(drawn)

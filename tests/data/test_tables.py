@@ -52,7 +52,10 @@ def test_a_table_says_what_json_lines_say(drawn, drawn_pairs, tmp_path):
             "scene": [row["scene"] for row in rows],
             "product": [row["product"] for row in rows],
             "category": [categories[row["product"]] for row in rows],
-            **{name: [row["bbox"][number] for row in rows] for number, name in enumerate(("left", "top", "right", "bottom"))},
+            **{
+                name: [row["bbox"][number] for row in rows]
+                for number, name in enumerate(("left", "top", "right", "bottom"))
+            },
         }
     )
     pq.write_table(table, tmp_path / "pairs.parquet")
@@ -119,21 +122,42 @@ def test_bad_rows_have_their_line_and_reason(images):
 
 
 def test_a_column_says_the_split(images):
-    text = "scene,product,category,fold\ns1,007,Shoes,train\ns1,p2,Shoes,test\ns2,p2,Shoes,dev\ns2,007,Shoes,\n"
+    text = "scene,product,category,fold\ns1,007,Shoes,train\ns1,p2,Shoes,test\n"
+    text += "s2,p2,Shoes,dev\ns2,007,Shoes,\n"
     pairs = read(images, text, split_column="fold")
-    assert reasons(pairs) == [(line, "the split is none of train, validation, test") for line in (4, 5)]
-    assert [named(part) for part in pairs.split(by="column")] == [[("s1", "007", "Shoes")], [], [("s1", "p2", "Shoes")]]
-    with pytest.raises(ctl.InputError, match=r"`by` must be one of scene, scene-product, column. Received: 'row'"):
+    assert reasons(pairs) == [
+        (line, "the split is none of train, validation, test") for line in (4, 5)
+    ]
+    assert [named(part) for part in pairs.split(by="column")] == [
+        [("s1", "007", "Shoes")],
+        [],
+        [("s1", "p2", "Shoes")],
+    ]
+    with pytest.raises(
+        ctl.InputError, match=r"`by` must be one of scene, scene-product, column. Received: 'row'"
+    ):
         pairs.split(by="row")
-    manifest = ctl.prepare(images.parent / "pairs.csv", None, images, images.parent / "out", split_by="fold")
-    assert [manifest["splits"][name]["pairs"] for name in ("train", "validation", "test")] == [1, 0, 1]
+    manifest = ctl.prepare(
+        images.parent / "pairs.csv", None, images, images.parent / "out", split_by="fold"
+    )
+    assert [manifest["splits"][name]["pairs"] for name in ("train", "validation", "test")] == [
+        1,
+        0,
+        1,
+    ]
     assert manifest["leakage"]["test"]["scene"] == 1
 
 
 def test_wrong_tables(images, tmp_path):
-    with pytest.raises(ctl.InputError, match=r"The table of pairs .* lacks the column category. Needed: scene, product, cat"):
+    with pytest.raises(
+        ctl.InputError,
+        match=r"The table of pairs .* lacks the column category. Needed: scene, product, cat",
+    ):
         read(images, "scene,product\ns1,007\n")
-    with pytest.raises(ctl.InputError, match=r"must have all of the columns left, top, right, bottom or none. It has left"):
+    with pytest.raises(
+        ctl.InputError,
+        match=r"must have all of the columns left, top, right, bottom or none. It has left",
+    ):
         read(images, "scene,product,category,left,top\ns1,007,Shoes,0,0\n")
     with pytest.raises(ctl.InputError, match=r"lacks the column fold"):
         read(images, "scene,product,category\ns1,007,Shoes\n", split_column="fold")
@@ -156,12 +180,23 @@ def test_which_pictures_to_fetch(images):
     assert picture_names(files) == ["007", "p2", "s1", "s3"]
 
 
-@given(st.lists(st.none() | st.text("0123456789.+-eE naif", max_size=8) | st.floats().map(repr), max_size=20))
+@given(
+    st.lists(
+        st.none() | st.text("0123456789.+-eE naif", max_size=8) | st.floats().map(repr),
+        max_size=20,
+    )
+)
 def test_text_is_a_number_where_python_says_so(values):
-    parsed, bad = numbers(pa.chunked_array([pa.array([value or None for value in values], pa.string())]))
+    parsed, bad = numbers(
+        pa.chunked_array([pa.array([value or None for value in values], pa.string())])
+    )
     for value, number, is_bad in zip(values, parsed.to_pylist(), bad, strict=True):
         try:
-            expected = float(value) if value and value.strip().lower().lstrip("+-")[:1] not in ("n", "i") else None
+            expected = (
+                float(value)
+                if value and value.strip().lower().lstrip("+-")[:1] not in ("n", "i")
+                else None
+            )
         except ValueError:
             expected = None
         if expected is not None and "_" not in value:
@@ -171,11 +206,16 @@ def test_text_is_a_number_where_python_says_so(values):
         assert is_bad == (bool(value) and number is None)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(st.text(max_size=40), max_size=6))
 def test_no_row_can_crash_the_reader(images, lines):
     path = images.parent / "pairs.csv"
-    path.write_bytes((HEADER + "s1,007,Shoes,,,,\n" + "\n".join(lines)).encode("utf-8", "surrogatepass"))
-    with contextlib.suppress(ctl.InputError):  # it may have made one long quoted text of the table, or no UTF-8
+    path.write_bytes(
+        (HEADER + "s1,007,Shoes,,,,\n" + "\n".join(lines)).encode("utf-8", "surrogatepass")
+    )
+    # it may have made one long quoted text of the table, or no UTF-8
+    with contextlib.suppress(ctl.InputError):
         pairs = ctl.read_pairs(path, images)
         assert all(reject["reason"] and reject["line"] > 1 for reject in pairs.rejected)

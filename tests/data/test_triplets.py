@@ -10,15 +10,20 @@ from ctl_keras.data.sampling import TripletSampler
 
 
 def table(rows, categories=3):
-    """Pairs from (scene, product) numbers; a product's category is its number modulo `categories`."""
+    """Pairs from (scene, product) numbers; a product's category is its number modulo
+    `categories`."""
     scene, product = (np.array(column) for column in zip(*rows, strict=True))
     images = type("Images", (), {"ids": np.array([str(n) for n in range(100)], object)})()
     window = np.tile(np.float32([0, 0, 1, 1]), (len(rows), 1))
     names = tuple(f"c{n}" for n in range(categories))
-    return ctl.Pairs(scene, product + 50, product % categories, window, np.zeros(len(rows), int), names, images)
+    return ctl.Pairs(
+        scene, product + 50, product % categories, window, np.zeros(len(rows), int), names, images
+    )
 
 
-pair_lists = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 20)), min_size=1, max_size=60, unique=True)
+pair_lists = st.lists(
+    st.tuples(st.integers(0, 6), st.integers(0, 20)), min_size=1, max_size=60, unique=True
+)
 
 
 @settings(deadline=None)
@@ -93,7 +98,9 @@ def test_validation_is_not_augmented(drawn_pairs):
 
     _, validation, _ = drawn_pairs.split((0.5, 0.25, 0.25))
     features, _ = next(iter(ctl.triplets(validation, batch_size=8, image_size=24)))
-    plain = next(iter(image_batches(validation.images, validation.scene[:8], validation.window[:8], 8, 24)))
+    plain = next(
+        iter(image_batches(validation.images, validation.scene[:8], validation.window[:8], 8, 24))
+    )
     np.testing.assert_array_equal(features["scene"], plain)
 
 
@@ -108,7 +115,9 @@ def test_a_batch_is_the_same_wherever_the_dataset_began(drawn_pairs):
 
 def test_pairs_without_negative_are_left_out_with_a_warning():
     pairs = table([(0, 0), (1, 3), (2, 1)])
-    with pytest.warns(UserWarning, match=r"1 of 3 pairs are left out: no product of their category .*\(c1\)"):
+    with pytest.warns(
+        UserWarning, match=r"1 of 3 pairs are left out: no product of their category .*\(c1\)"
+    ):
         assert len(TripletSampler(pairs)) == 2
 
 

@@ -13,7 +13,12 @@ from ctl_keras.evaluation import compare as module
 from ctl_keras.evaluation.compare import compare_evaluations
 from ctl_keras.evaluation.evaluate import evaluate_run
 from ctl_keras.evaluation.ranking import METRICS
-from ctl_keras.evaluation.stored import StoredEvaluation, model_hash, read_evaluation, write_evaluation
+from ctl_keras.evaluation.stored import (
+    StoredEvaluation,
+    model_hash,
+    read_evaluation,
+    write_evaluation,
+)
 from ctl_keras.evaluation.tables import format_comparison
 from tests.conftest import SMALL
 from tests.data.test_candidates import edited
@@ -24,9 +29,13 @@ def runs(run, tmp_path_factory):
     """The run, and one of another model."""
     folder = tmp_path_factory.mktemp("runs")
     for name in ("first", "second"):
-        shutil.copytree(run, folder / name, ignore=shutil.ignore_patterns("checkpoints", "evaluation", "logs"))
+        shutil.copytree(
+            run, folder / name, ignore=shutil.ignore_patterns("checkpoints", "evaluation", "logs")
+        )
     keras.utils.set_random_seed(7)
-    ctl.CompleteTheLook(ctl.load_run(run)[0].categories, 32, **SMALL).save(folder / "second" / "model.keras")
+    ctl.CompleteTheLook(ctl.load_run(run)[0].categories, 32, **SMALL).save(
+        folder / "second" / "model.keras"
+    )
     return folder / "first", folder / "second"
 
 
@@ -38,7 +47,9 @@ def rows_of(run, split="test"):
 def stored(name="a", values=None, scenes=20, **result):
     pairs = [(f"s{n}", f"p{n}", "Shoes") for n in range(scenes)]
     values = np.random.default_rng(0).random((scenes, len(METRICS))) if values is None else values
-    return StoredEvaluation(name, {"split": "test", "data_hash": "d", "candidates": "c", **result}, pairs, values)
+    return StoredEvaluation(
+        name, {"split": "test", "data_hash": "d", "candidates": "c", **result}, pairs, values
+    )
 
 
 def test_evaluate_run_leaves_the_figures_of_each_pair_in_the_run(runs, records):
@@ -51,7 +62,9 @@ def test_evaluate_run_leaves_the_figures_of_each_pair_in_the_run(runs, records):
     assert list(rows[0]) == ["scene", "product", "category", *METRICS]
     assert len(rows) == result["pairs"]
     for metric in METRICS:
-        assert np.mean([float(row[metric]) for row in rows]) == pytest.approx(result["model"][metric]["value"])
+        assert np.mean([float(row[metric]) for row in rows]) == pytest.approx(
+            result["model"][metric]["value"]
+        )
     pairs = ctl.read_records(records, "test")
     known = {
         (pairs.images.ids[scene], pairs.images.ids[product], pairs.categories[category])
@@ -68,7 +81,9 @@ def test_differences_are_those_of_the_rows(runs, records):
     assert result["reference"] == str(runs[0])
     assert result["runs"][0]["minus_reference"] is None
     for metric in METRICS:
-        expected = np.mean([float(b[metric]) - float(a[metric]) for a, b in zip(first, second, strict=True)])
+        expected = np.mean(
+            [float(b[metric]) - float(a[metric]) for a, b in zip(first, second, strict=True)]
+        )
         figure = result["runs"][1]["minus_reference"][metric]
         assert figure["value"] == pytest.approx(expected)
         assert figure["low"] <= figure["value"] <= figure["high"]
@@ -79,7 +94,8 @@ def test_differences_are_those_of_the_rows(runs, records):
 
 
 def test_what_is_hard_for_both_cancels_out():
-    """The second run is better by 0.1 everywhere: its own interval is wide, that of the paired difference has no width."""
+    """The second run is better by 0.1 everywhere: its own interval is wide, that of the paired
+    difference has no width."""
     values = np.random.default_rng(1).random((20, len(METRICS)))
     rows = compare_evaluations([stored("a", values), stored("b", values + 0.1)])["runs"]
     assert rows[1]["mrr"]["high"] - rows[1]["mrr"]["low"] > 0.1
@@ -97,8 +113,17 @@ def test_only_what_is_missing_or_stale_is_evaluated(records, tmp_path, monkeypat
     def evaluate(run, data, split):
         evaluated.append(run.name)
         pairs = ctl.read_records(data, split)
-        result = {"split": split, "data_hash": read_manifest(data)["hash"], "candidates": candidates_hash(pairs)}
-        write_evaluation(run, result | {"model_hash": model_hash(run)}, pairs, np.zeros((len(pairs), len(METRICS))))
+        result = {
+            "split": split,
+            "data_hash": read_manifest(data)["hash"],
+            "candidates": candidates_hash(pairs),
+        }
+        write_evaluation(
+            run,
+            result | {"model_hash": model_hash(run)},
+            pairs,
+            np.zeros((len(pairs), len(METRICS))),
+        )
 
     monkeypatch.setattr(module, "evaluate_run", evaluate)
 
@@ -135,15 +160,24 @@ def test_nothing_is_read_of_other_data(runs, records):
 
 
 def test_errors(runs, records, tmp_path):
-    with pytest.raises(ctl.InputError, match=r"`compare` needs two or more runs, the first being the reference. Received: 1"):
+    with pytest.raises(
+        ctl.InputError,
+        match=r"`compare` needs two or more runs, the first being the reference. Received: 1",
+    ):
         ctl.compare(runs[:1], records)
     with pytest.raises(ctl.InputError, match=r"nowhere holds no trained model"):
         ctl.compare([tmp_path / "nowhere", runs[0]], records)
-    with pytest.raises(ctl.InputError, match=r"a and b were evaluated on different candidates: c and other"):
+    with pytest.raises(
+        ctl.InputError, match=r"a and b were evaluated on different candidates: c and other"
+    ):
         compare_evaluations([stored("a"), stored("b", candidates="other")])
-    with pytest.raises(ctl.InputError, match=r"a and b were evaluated on different data: d and other"):
+    with pytest.raises(
+        ctl.InputError, match=r"a and b were evaluated on different data: d and other"
+    ):
         compare_evaluations([stored("a"), stored("b", data_hash="other")])
-    with pytest.raises(ctl.InputError, match=r"a and b ranked different pairs \(2 are of one only\)"):
+    with pytest.raises(
+        ctl.InputError, match=r"a and b ranked different pairs \(2 are of one only\)"
+    ):
         compare_evaluations([stored("a"), stored("b", scenes=18)])
 
 
@@ -152,5 +186,11 @@ def test_from_the_command_line(runs, records, here):
     assert json.loads(printed) == ctl.compare(runs, records)
     assert "minus " in here("compare", *runs, "--data", records, "--split", "test").out
     assert "needs two or more runs" in here("compare", runs[0], "--data", records, code=2).err
-    assert "holds no trained model" in here("compare", runs[0], "nowhere", "--data", records, code=2).err
-    assert "`split` must be one of" in here("compare", *runs, "--data", records, "--split", "dev", code=2).err
+    assert (
+        "holds no trained model"
+        in here("compare", runs[0], "nowhere", "--data", records, code=2).err
+    )
+    assert (
+        "`split` must be one of"
+        in here("compare", *runs, "--data", records, "--split", "dev", code=2).err
+    )

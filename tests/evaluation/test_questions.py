@@ -15,7 +15,8 @@ from ctl_keras.evaluation.tables import format_table
 
 @pytest.fixture(scope="module")
 def asked(records, tmp_path_factory):
-    """The records with questions about their pictures: which product of a category completes two scenes?"""
+    """The records with questions about their pictures: which product of a category completes two
+    scenes?"""
     folder = tmp_path_factory.mktemp("asked") / "records"
     shutil.copytree(records, folder)
     pairs, random = ctl.read_records(folder, "test"), np.random.default_rng(0)
@@ -26,9 +27,13 @@ def asked(records, tmp_path_factory):
         answers = [pairs.product[row], *random.permutation(others)[:3]]
         items = [pairs.scene[row], random.choice(pairs.scene)][: 1 + row % 2]
         name = pairs.categories[category]
-        questions.append({"items": ids[items].tolist(), "answers": ids[answers].tolist(), "category": name})
+        questions.append(
+            {"items": ids[items].tolist(), "answers": ids[answers].tolist(), "category": name}
+        )
     questions.append({**questions[0], "category": "Socks"})
-    (folder / "questions.json").write_text(json.dumps({"questions": questions, "rejected_because": {}}))
+    (folder / "questions.json").write_text(
+        json.dumps({"questions": questions, "rejected_because": {}})
+    )
     return folder
 
 
@@ -48,14 +53,20 @@ def test_the_nearest_answer_by_a_loop(run, asked):
 
     @functools.cache
     def scene(id_, category):
-        return model.scene_tower({"scene": picture(id_), "category": tf.constant([model.categories.index(category)])})
+        return model.scene_tower(
+            {"scene": picture(id_), "category": tf.constant([model.categories.index(category)])}
+        )
 
     right = []
     for question in questions:
         distances = [
             np.mean(
                 [
-                    float(model.score(scene(item, question["category"]), product(answer))["hybrid_distance"][0, 0])
+                    float(
+                        model.score(scene(item, question["category"]), product(answer))[
+                            "hybrid_distance"
+                        ][0, 0]
+                    )
                     for item in question["items"]
                 ]
             )
@@ -73,7 +84,11 @@ def test_ties_are_guesses():
     # rows of pictures: answers 7, 8, 9 of each question, the second question has two items
     answers = [[7, 8, 9], [9, 7, 8], [7, 9, 8]]
     table = {0: distances[0], 1: distances[1] + 0.1, 2: distances[1] - 0.1, 3: distances[2]}
-    right = _right(np.array([0, 1, 1, 2]), answers, lambda rows, candidates: np.stack([table[row] for row in rows]))
+    right = _right(
+        np.array([0, 1, 1, 2]),
+        answers,
+        lambda rows, candidates: np.stack([table[row] for row in rows]),
+    )
     np.testing.assert_allclose(right, [1 / 2, 1 / 3, 0])
 
 
@@ -81,7 +96,10 @@ def test_evaluate_answers_them(run, asked, records, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     result = evaluate_run(copy, asked)
-    assert result["questions"]["questions"] == len(json.loads((asked / "questions.json").read_text())["questions"]) - 1
+    assert (
+        result["questions"]["questions"]
+        == len(json.loads((asked / "questions.json").read_text())["questions"]) - 1
+    )
     said = format_table(result)
     assert "fill-in-the-blank questions, chance 0.250, 1 of unknown categories left out" in said
     assert f"{result['questions']['model']['value']:.3f}" in said.splitlines()[-4]
@@ -95,6 +113,9 @@ def test_questions_of_other_pictures(run, records, asked, tmp_path):
     stored["questions"][0]["items"] = ["gone"]
     (tmp_path / "data" / "questions.json").write_text(json.dumps(stored))
     images = ctl.read_records(asked, "test").images
-    with pytest.raises(ctl.InputError, match=r"names the picture 'gone', which the data does not hold. Run `prepare` again"):
+    with pytest.raises(
+        ctl.InputError,
+        match=r"names the picture 'gone', which the data does not hold. Run `prepare` again",
+    ):
         answer_questions(model, tmp_path / "data", images)
     assert answer_questions(model, records, images) is None

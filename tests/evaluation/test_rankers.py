@@ -26,9 +26,13 @@ SETTINGS = [
 def by_loops(model, pairs, row, candidates):
     """Distances of one pair's scene to the candidates, by name."""
     config = model.config
-    scene = next(iter(image_batches(pairs.images, pairs.scene[[row]], pairs.window[[row]], 1, 32))).numpy()
+    scene = next(
+        iter(image_batches(pairs.images, pairs.scene[[row]], pairs.window[[row]], 1, 32))
+    ).numpy()
     inputs = {"scene": scene, "category": np.array([pairs.category[row]], "int32")}
-    parts = {name: np.asarray(value, np.float64)[0] for name, value in model.scene_tower(inputs).items()}
+    parts = {
+        name: np.asarray(value, np.float64)[0] for name, value in model.scene_tower(inputs).items()
+    }
     pictures = next(iter(image_batches(pairs.images, candidates, None, 1000, 32)))
     result = {name: [] for name in ("model", *PARTS)}
     for product in np.asarray(model.product_tower(pictures), np.float64):
@@ -40,18 +44,26 @@ def by_loops(model, pairs, row, candidates):
         regions = [between(region) for region in parts["region_embeddings"]]
         attention = parts["attention"].ravel()
         if config.attention == "product":
-            logits = np.exp([-np.sum((region - product) ** 2) for region in parts["attention_embeddings"]])
+            logits = np.exp(
+                [-np.sum((region - product) ** 2) for region in parts["attention_embeddings"]]
+            )
             attention = logits / logits.sum()
         whole, local = between(parts["global_embedding"]), np.dot(attention, regions)
         even = np.mean(regions)
-        result["model"].append({"hybrid": (whole + local) / 2, "global": whole, "local": local}[config.distance])
+        result["model"].append(
+            {"hybrid": (whole + local) / 2, "global": whole, "local": local}[config.distance]
+        )
         result["global_only"].append(whole)
         result["local_only"].append(local)
-        result["uniform_attention"].append((whole + even) / 2 if config.distance == "hybrid" else even)
+        result["uniform_attention"].append(
+            (whole + even) / 2 if config.distance == "hybrid" else even
+        )
     return result
 
 
-@pytest.mark.parametrize(("settings", "names"), SETTINGS, ids=[str(settings) for settings, _ in SETTINGS])
+@pytest.mark.parametrize(
+    ("settings", "names"), SETTINGS, ids=[str(settings) for settings, _ in SETTINGS]
+)
 def test_parts_of_the_model(settings, names, drawn_pairs):
     pairs = drawn_pairs.take(np.arange(20))
     model = ctl.CompleteTheLook(pairs.categories, 32, **SMALL, **settings)
@@ -62,7 +74,9 @@ def test_parts_of_the_model(settings, names, drawn_pairs):
     for number, row in enumerate(rows):
         expected = by_loops(model, pairs, row, candidates)
         for name, ranker in rankers.items():
-            np.testing.assert_allclose(ranker(rows, candidates)[number], expected[name], atol=2e-5, err_msg=name)
+            np.testing.assert_allclose(
+                ranker(rows, candidates)[number], expected[name], atol=2e-5, err_msg=name
+            )
 
 
 @pytest.mark.parametrize("settings", [{}, {"squared": False}])

@@ -14,12 +14,19 @@ def by_loops(pairs, distance):
     known = set(zip(pairs.scene.tolist(), pairs.product.tolist(), strict=True))
     result = []
     for scene, product, category in zip(pairs.scene, pairs.product, pairs.category, strict=True):
-        candidates = {int(p) for p, c in zip(pairs.product, pairs.category, strict=True) if c == category}
+        candidates = {
+            int(p) for p, c in zip(pairs.product, pairs.category, strict=True) if c == category
+        }
         negatives = [p for p in candidates if (scene, p) not in known]
         own = distance[scene, product]
-        wins = sum(1.0 if own < distance[scene, p] else 0.5 if own == distance[scene, p] else 0.0 for p in negatives)
+        wins = sum(
+            1.0 if own < distance[scene, p] else 0.5 if own == distance[scene, p] else 0.0
+            for p in negatives
+        )
         rank = 1 + len(negatives) - wins
-        result.append([wins / max(len(negatives), 1), float(rank <= 1), float(rank <= 10), 1 / rank])
+        result.append(
+            [wins / max(len(negatives), 1), float(rank <= 1), float(rank <= 10), 1 / rank]
+        )
     return np.array(result)
 
 
@@ -45,7 +52,8 @@ def test_equal_distances_are_chance():
 
 
 def test_bootstrap_resamples_scenes_not_pairs():
-    """Two scenes of many equal pairs: by scenes the interval is all of [0, 1], by pairs it would be narrow."""
+    """Two scenes of many equal pairs: by scenes the interval is all of [0, 1], by pairs it would be
+    narrow."""
     pairs = table([(scene, product) for scene in (0, 1) for product in range(0, 60, 3)])
     values = np.repeat(np.where(pairs.scene == 0, 0.0, 1.0)[:, None], len(METRICS), axis=1)
     figures = SceneBootstrap(pairs.scene).figures(values)["binary_accuracy"]
@@ -67,7 +75,9 @@ def test_by_category_covers_all_pairs():
     values = np.random.default_rng(0).random((12, len(METRICS)))
     result = summarise(pairs, values, SceneBootstrap(pairs.scene))
     assert sum(part["mrr"]["n"] for part in result["by_category"].values()) == 12
-    assert result["by_category"]["c1"]["mrr"]["value"] == pytest.approx(values[pairs.category == 1, 3].mean())
+    assert result["by_category"]["c1"]["mrr"]["value"] == pytest.approx(
+        values[pairs.category == 1, 3].mean()
+    )
 
 
 def test_categories_are_matched_by_name():
@@ -81,7 +91,8 @@ def test_categories_are_matched_by_name():
 
 @pytest.mark.parametrize("settings", [{}, {"squared": False}, {"attention": "product"}])
 def test_ranks_by_the_models_own_distance(settings, drawn_pairs):
-    """`evaluate` embeds each picture once; the model, asked for one triplet at a time, says the same."""
+    """`evaluate` embeds each picture once; the model, asked for one triplet at a time, says the
+    same."""
     from ctl_keras.data.batches import image_batches
     from ctl_keras.evaluation.rankers import model_rankers
     from tests.conftest import SMALL
@@ -94,8 +105,15 @@ def test_ranks_by_the_models_own_distance(settings, drawn_pairs):
     assert distances.shape == (3, len(candidates))
     pictures = next(iter(image_batches(pairs.images, candidates, None, 100, 32))).numpy()
     for number, row in enumerate(rows):
-        scene = next(iter(image_batches(pairs.images, pairs.scene[[row]], pairs.window[[row]], 1, 32)))
+        scene = next(
+            iter(image_batches(pairs.images, pairs.scene[[row]], pairs.window[[row]], 1, 32))
+        )
         repeated = np.repeat(scene, len(candidates), axis=0)
         category = np.full(len(candidates), 1, "int32")
-        inputs = {"scene": repeated, "positive": pictures, "negative": pictures, "category": category}
+        inputs = {
+            "scene": repeated,
+            "positive": pictures,
+            "negative": pictures,
+            "category": category,
+        }
         np.testing.assert_allclose(distances[number], np.asarray(model(inputs))[:, 0], atol=1e-5)

@@ -50,18 +50,29 @@ def jpegs(drawn):
 
 def keras_distances(model, jpegs):
     def decoded(data):
-        return np.stack([resize_image(decode_image(tf.constant(row)), model.image_size) for row in data])
+        return np.stack(
+            [resize_image(decode_image(tf.constant(row)), model.image_size) for row in data]
+        )
 
     index = np.array([model.categories.index(name) for name in jpegs["category"]], "int32")
     product = decoded(jpegs["product"])
-    inputs = {"scene": decoded(jpegs["scene"]), "positive": product, "negative": product, "category": index}
+    inputs = {
+        "scene": decoded(jpegs["scene"]),
+        "positive": product,
+        "negative": product,
+        "category": index,
+    }
     return np.asarray(model(inputs))[:, 0]
 
 
 def test_serving_default_equals_the_keras_model_on_real_jpegs(signatures, run, jpegs):
     model, _ = ctl.load_run(run)
     outputs = call(
-        signatures, "serving_default", scene_bytes=jpegs["scene"], product_bytes=jpegs["product"], category=jpegs["category"]
+        signatures,
+        "serving_default",
+        scene_bytes=jpegs["scene"],
+        product_bytes=jpegs["product"],
+        category=jpegs["category"],
     )
     assert np.abs(outputs["hybrid_distance"] - keras_distances(model, jpegs)).max() < 1e-4
     assert outputs["valid"].all()
@@ -71,25 +82,41 @@ def test_serving_default_equals_the_keras_model_on_real_jpegs(signatures, run, j
 
 def test_two_minus_query_times_embedding_is_the_distance(signatures, jpegs):
     pair = call(
-        signatures, "serving_default", scene_bytes=jpegs["scene"], product_bytes=jpegs["product"], category=jpegs["category"]
+        signatures,
+        "serving_default",
+        scene_bytes=jpegs["scene"],
+        product_bytes=jpegs["product"],
+        category=jpegs["category"],
     )
-    query = call(signatures, "embed_scene", scene_bytes=jpegs["scene"], category=jpegs["category"])["query"]
+    query = call(signatures, "embed_scene", scene_bytes=jpegs["scene"], category=jpegs["category"])[
+        "query"
+    ]
     embedding = call(signatures, "embed_product", product_bytes=jpegs["product"])["embedding"]
     assert np.abs(2 - (query * embedding).sum(axis=1) - pair["hybrid_distance"]).max() < 1e-5
-    scored = call(signatures, "score_embeddings", query=query, embedding=embedding)["hybrid_distance"]
+    scored = call(signatures, "score_embeddings", query=query, embedding=embedding)[
+        "hybrid_distance"
+    ]
     assert np.abs(scored - pair["hybrid_distance"]).max() < 1e-5
 
 
 def test_compatibility_is_the_fitted_map(signatures, run, jpegs):
     outputs = call(
-        signatures, "serving_default", scene_bytes=jpegs["scene"], product_bytes=jpegs["product"], category=jpegs["category"]
+        signatures,
+        "serving_default",
+        scene_bytes=jpegs["scene"],
+        product_bytes=jpegs["product"],
+        category=jpegs["category"],
     )
     fitted = ctl.Calibration(**json.loads((run / "calibration.json").read_text()))
-    np.testing.assert_allclose(outputs["compatibility"], fitted.probability(outputs["hybrid_distance"]), atol=1e-5)
+    np.testing.assert_allclose(
+        outputs["compatibility"], fitted.probability(outputs["hybrid_distance"]), atol=1e-5
+    )
 
 
 def test_attention_adds_up_to_one(signatures, jpegs):
-    attention = call(signatures, "embed_scene", scene_bytes=jpegs["scene"], category=jpegs["category"])["attention"]
+    attention = call(
+        signatures, "embed_scene", scene_bytes=jpegs["scene"], category=jpegs["category"]
+    )["attention"]
     assert attention.shape[1:] == (8, 8)
     np.testing.assert_allclose(attention.sum(axis=(1, 2)), 1, atol=1e-5)
 
@@ -117,7 +144,11 @@ def bad_pictures(jpeg):
 def test_a_bad_picture_flags_its_own_row_and_changes_no_other(signatures, jpegs):
     bad = bad_pictures(jpegs["scene"][0])
     good = call(
-        signatures, "serving_default", scene_bytes=jpegs["scene"], product_bytes=jpegs["product"], category=jpegs["category"]
+        signatures,
+        "serving_default",
+        scene_bytes=jpegs["scene"],
+        product_bytes=jpegs["product"],
+        category=jpegs["category"],
     )
     for data in bad.values():
         for role, other in (("scene", "product"), ("product", "scene")):
@@ -126,12 +157,21 @@ def test_a_bad_picture_flags_its_own_row_and_changes_no_other(signatures, jpegs)
             outputs = call(
                 signatures,
                 "serving_default",
-                **{f"{role}_bytes": rows, f"{other}_bytes": jpegs[other], "category": jpegs["category"]},
+                **{
+                    f"{role}_bytes": rows,
+                    f"{other}_bytes": jpegs[other],
+                    "category": jpegs["category"],
+                },
             )
             others = np.arange(len(rows)) != 1
-            np.testing.assert_allclose(outputs["hybrid_distance"][others], good["hybrid_distance"][others], atol=1e-5)
+            np.testing.assert_allclose(
+                outputs["hybrid_distance"][others], good["hybrid_distance"][others], atol=1e-5
+            )
             assert outputs["valid"].tolist() == others.tolist()
-            assert all(outputs[name][1] == 4 for name in ("hybrid_distance", "global_distance", "local_distance"))
+            assert all(
+                outputs[name][1] == 4
+                for name in ("hybrid_distance", "global_distance", "local_distance")
+            )
             assert outputs["compatibility"][1] == 0
 
 
@@ -148,7 +188,11 @@ def test_bad_pictures_in_the_embedding_signatures(signatures, jpegs):
 def test_categories_by_path_and_by_last_part(signatures, jpegs):
     scene, product = jpegs["scene"][:1] * 3, jpegs["product"][:1] * 3
     outputs = call(
-        signatures, "serving_default", scene_bytes=scene, product_bytes=product, category=[SHOES, "Shoes", "Trousers"]
+        signatures,
+        "serving_default",
+        scene_bytes=scene,
+        product_bytes=product,
+        category=[SHOES, "Shoes", "Trousers"],
     )
     assert outputs["valid"].tolist() == [True, True, False]
     assert outputs["hybrid_distance"][0] == pytest.approx(outputs["hybrid_distance"][1], abs=1e-6)
@@ -176,9 +220,18 @@ def test_the_names_and_shapes_of_the_contract(signatures):
     contract = {
         "serving_default": (
             {"scene_bytes", "product_bytes", "category"},
-            {"hybrid_distance": 1, "global_distance": 1, "local_distance": 1, "compatibility": 1, "valid": 1},
+            {
+                "hybrid_distance": 1,
+                "global_distance": 1,
+                "local_distance": 1,
+                "compatibility": 1,
+                "valid": 1,
+            },
         ),
-        "embed_scene": ({"scene_bytes", "category"}, {"query": 2, "global_embedding": 2, "attention": 3, "valid": 1}),
+        "embed_scene": (
+            {"scene_bytes", "category"},
+            {"query": 2, "global_embedding": 2, "attention": 3, "valid": 1},
+        ),
         "embed_product": ({"product_bytes"}, {"embedding": 2, "valid": 1}),
         "score_embeddings": ({"query", "embedding"}, {"hybrid_distance": 1}),
     }
@@ -193,11 +246,19 @@ def test_only_stock_ops_and_each_variable_once(version, run):
     from tensorflow.core.protobuf import saved_model_pb2
 
     graph = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes())
-    ops = {node.op for function in graph.meta_graphs[0].graph_def.library.function for node in function.node_def}
+    ops = {
+        node.op
+        for function in graph.meta_graphs[0].graph_def.library.function
+        for node in function.node_def
+    }
     assert "PyFunc" not in " ".join(ops)
     assert not any("XlaLaunch" in op for op in ops)
     model, _ = ctl.load_run(run)
-    weights = {id(w): int(np.prod(w.shape)) for tower in (model.scene_tower, model.product_tower) for w in tower.weights}
+    weights = {
+        id(w): int(np.prod(w.shape))
+        for tower in (model.scene_tower, model.product_tower)
+        for w in tower.weights
+    }
     size = (version / "variables" / "variables.data-00000-of-00001").stat().st_size
     assert size < 4 * sum(weights.values()) * 1.02 + 20_000
 
@@ -205,8 +266,12 @@ def test_only_stock_ops_and_each_variable_once(version, run):
 def test_warmup_requests_cover_the_signatures_and_are_answered(version, signatures):
     from tensorflow_serving.apis import prediction_log_pb2
 
-    raw = tf.data.TFRecordDataset(str(version / "assets.extra" / "tf_serving_warmup_requests")).as_numpy_iterator()
-    requests = [prediction_log_pb2.PredictionLog.FromString(record).predict_log.request for record in raw]
+    raw = tf.data.TFRecordDataset(
+        str(version / "assets.extra" / "tf_serving_warmup_requests")
+    ).as_numpy_iterator()
+    requests = [
+        prediction_log_pb2.PredictionLog.FromString(record).predict_log.request for record in raw
+    ]
     assert {request.model_spec.signature_name for request in requests} == set(signatures)
     for request in requests:
         inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
@@ -217,8 +282,14 @@ def test_warmup_requests_cover_the_signatures_and_are_answered(version, signatur
 def test_manifest_and_model_card(version, run):
     manifest = json.loads((version / "manifest.json").read_text())
     assert manifest["settings"] == json.loads((run / "config.json").read_text())["model"]
-    assert manifest["signatures"]["serving_default"]["inputs"]["scene_bytes"] == {"shape": [None], "dtype": "string"}
-    assert manifest["signatures"]["embed_scene"]["outputs"]["attention"] == {"shape": [None, 8, 8], "dtype": "float32"}
+    assert manifest["signatures"]["serving_default"]["inputs"]["scene_bytes"] == {
+        "shape": [None],
+        "dtype": "string",
+    }
+    assert manifest["signatures"]["embed_scene"]["outputs"]["attention"] == {
+        "shape": [None, 8, 8],
+        "dtype": "float32",
+    }
     assert manifest["calibration"]["pairs"] > 0
     assert manifest["metrics"]["validation"]["val_loss"] > 0
     assert "saved_model.pb" in manifest["files"]
@@ -233,10 +304,12 @@ import numpy as np, tensorflow as tf
 folder, arrays = sys.argv[1:]
 stored = np.load(arrays, allow_pickle=False)
 names = ("scene", "product", "category")
-data = {name: [bytes(row) for row in np.split(stored[name], np.cumsum(stored[name + "_sizes"])[:-1])] for name in names}
+def rows(name):
+    return np.split(stored[name], np.cumsum(stored[name + "_sizes"])[:-1])
+data = {name: [bytes(row) for row in rows(name)] for name in names}
 loaded = tf.saved_model.load(folder).signatures["serving_default"]
-outputs = loaded(**{key: tf.constant(data[name]) for key, name in
-                    (("scene_bytes", "scene"), ("product_bytes", "product"), ("category", "category"))})
+inputs = {"scene_bytes": "scene", "product_bytes": "product", "category": "category"}
+outputs = loaded(**{key: tf.constant(data[name]) for key, name in inputs.items()})
 modern = outputs["hybrid_distance"].numpy()
 with tf.Graph().as_default(), tf.compat.v1.Session() as session:
     graph = tf.compat.v1.saved_model.load(session, ["serve"], folder)
@@ -252,11 +325,16 @@ assert np.abs(modern - expected).max() < 1e-4 and np.abs(old - expected).max() <
 
 
 def check_elsewhere(python, version, signatures, jpegs, tmp_path):
-    """Loads the export with `tf.saved_model.load` and into a TF1 session, in a process without the package."""
+    """Loads the export with `tf.saved_model.load` and into a TF1 session, in a process without the
+    package."""
     rows = {name: jpegs[name] + [b"bad"] for name in ("scene", "product")}
     rows["category"] = [name.encode() for name in jpegs["category"]] + [b"Shoes"]
     outputs = call(
-        signatures, "serving_default", scene_bytes=rows["scene"], product_bytes=rows["product"], category=rows["category"]
+        signatures,
+        "serving_default",
+        scene_bytes=rows["scene"],
+        product_bytes=rows["product"],
+        category=rows["category"],
     )
     arrays = {name: np.frombuffer(b"".join(values), np.uint8) for name, values in rows.items()}
     sizes = {f"{name}_sizes": [len(value) for value in values] for name, values in rows.items()}
@@ -281,7 +359,9 @@ def test_answers_the_same_on_the_other_stack(version, signatures, jpegs, tmp_pat
 
 
 @pytest.mark.parametrize("settings", [{"squared": False}, {"attention": "product"}])
-def test_without_inner_product_the_pair_signature_is_exact_and_the_rest_says_so(settings, jpegs, tmp_path, drawn_pairs):
+def test_without_inner_product_the_pair_signature_is_exact_and_the_rest_says_so(
+    settings, jpegs, tmp_path, drawn_pairs
+):
     model = ctl.CompleteTheLook(drawn_pairs.categories, 32, **SMALL, **settings)
     folder = ctl.export(model, tmp_path / "looks")
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -290,11 +370,19 @@ def test_without_inner_product_the_pair_signature_is_exact_and_the_rest_says_so(
     assert manifest["calibration"] is None
     loaded = tf.saved_model.load(str(folder)).signatures
     assert set(loaded) == {"serving_default", "embed_scene", "embed_product"}
-    inputs = {"scene_bytes": jpegs["scene"], "product_bytes": jpegs["product"], "category": jpegs["category"]}
-    outputs = loaded["serving_default"](**{name: tf.constant(value) for name, value in inputs.items()})
+    inputs = {
+        "scene_bytes": jpegs["scene"],
+        "product_bytes": jpegs["product"],
+        "category": jpegs["category"],
+    }
+    outputs = loaded["serving_default"](
+        **{name: tf.constant(value) for name, value in inputs.items()}
+    )
     distances = outputs["hybrid_distance"].numpy()
     assert np.abs(distances - keras_distances(model, jpegs)).max() < 1e-4
-    np.testing.assert_allclose(outputs["compatibility"], UNCALIBRATED.probability(distances), atol=1e-5)
+    np.testing.assert_allclose(
+        outputs["compatibility"], UNCALIBRATED.probability(distances), atol=1e-5
+    )
 
 
 def test_versions_count_up_and_odd_names_are_ignored(run, tmp_path):
@@ -352,7 +440,8 @@ def test_a_full_disk_leaves_nothing_that_a_server_would_load(run, tmp_path, limi
 
 @pytest.mark.slow
 def test_the_real_resnet50_trains_and_is_exported(drawn_pairs, tmp_path, jpegs):
-    """The default network, 2048 and 14x14x1024 features at 224 pixels, for two steps and one export."""
+    """The default network, 2048 and 14x14x1024 features at 224 pixels, for two steps and one
+    export."""
     model = ctl.CompleteTheLook(drawn_pairs.categories, weights="none")
     assert model.backbone.map_size == (14, 14)
     assert model.backbone.local_tap == "conv4_block6_out"
@@ -364,6 +453,8 @@ def test_the_real_resnet50_trains_and_is_exported(drawn_pairs, tmp_path, jpegs):
     loaded = tf.saved_model.load(str(folder)).signatures["serving_default"]
     few = {name: values[:2] for name, values in jpegs.items()}
     outputs = loaded(
-        scene_bytes=tf.constant(few["scene"]), product_bytes=tf.constant(few["product"]), category=tf.constant(few["category"])
+        scene_bytes=tf.constant(few["scene"]),
+        product_bytes=tf.constant(few["product"]),
+        category=tf.constant(few["category"]),
     )
     assert np.abs(outputs["hybrid_distance"].numpy() - keras_distances(model, few)).max() < 1e-4

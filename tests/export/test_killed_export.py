@@ -41,7 +41,12 @@ def test_what_a_killed_export_leaves(run, tmp_path):
         assert process.wait() == -signal.SIGKILL
     for version in versions(base):
         folder = base / str(version)
-        assert {path.name for path in folder.iterdir()} >= {"saved_model.pb", "variables", "assets.extra", "manifest.json"}
+        assert {path.name for path in folder.iterdir()} >= {
+            "saved_model.pb",
+            "variables",
+            "assets.extra",
+            "manifest.json",
+        }
         assert len(tf.saved_model.load(str(folder)).signatures) == 4
     # every other name is one that TensorFlow Serving ignores
     others = [path.name for path in base.iterdir() if path.name not in map(str, versions(base))]

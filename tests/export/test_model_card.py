@@ -31,7 +31,11 @@ def record(run):
 
 def table(card, title):
     """The rows of the table below a heading, cells by column."""
-    lines = [line for line in card.split(f"## {title}\n")[1].split("\n## ")[0].splitlines() if line.startswith("|")]
+    lines = [
+        line
+        for line in card.split(f"## {title}\n")[1].split("\n## ")[0].splitlines()
+        if line.startswith("|")
+    ]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
 
 
@@ -58,7 +62,9 @@ def test_a_run_that_was_not_evaluated_says_so(manifest):
     manifest = manifest | {"metrics": {"validation": manifest["metrics"]["validation"]}}
     card = model_card(manifest, "looks", 1)
     assert "Not evaluated" in card
-    assert f"triplet_accuracy {manifest['metrics']['validation']['val_triplet_accuracy']:.4g}" in card
+    assert (
+        f"triplet_accuracy {manifest['metrics']['validation']['val_triplet_accuracy']:.4g}" in card
+    )
 
 
 @pytest.mark.slow

@@ -15,7 +15,10 @@ def model():
 def test_all_exports_of_a_model_share_it(exported, run, tmp_path):
     model, _ = ctl.load_run(run)
     folder = ctl.export(model, tmp_path / "looks", optimize=True, precision="bfloat16")
-    hashes = [read_json(path / "manifest.json", "manifest")["model_hash"] for path in (folder, exported / "1")]
+    hashes = [
+        read_json(path / "manifest.json", "manifest")["model_hash"]
+        for path in (folder, exported / "1")
+    ]
     assert hashes == [model_hash(model)] * 2
     assert len(hashes[0]) == 64
     assert model_hash(model.copy("mixed_bfloat16")) == hashes[0]
@@ -37,4 +40,7 @@ def test_what_else_embeds_otherwise_changes_it(model):
         return model_hash(made)
 
     assert other() == model_hash(model)
-    assert len({model_hash(model), other(image_size=40), other(temperature=2.0), other(squared=False)}) == 4
+    assert (
+        len({model_hash(model), other(image_size=40), other(temperature=2.0), other(squared=False)})
+        == 4
+    )

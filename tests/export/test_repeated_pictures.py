@@ -32,7 +32,9 @@ def signatures(request, seen):
         patch.setattr(servable, "decode_rows", counted)
         model = ctl.CompleteTheLook(["a|Shoes", "a|Hats"], 32, **SMALL, attention=request.param)
         module = Servable(model, UNCALIBRATED)
-    return lambda name, **inputs: module.signatures()[name](**{key: tf.constant(value) for key, value in inputs.items()})
+    return lambda name, **inputs: module.signatures()[name](
+        **{key: tf.constant(value) for key, value in inputs.items()}
+    )
 
 
 def assert_rows_are_those_alone(signatures, name, **inputs):
@@ -40,7 +42,9 @@ def assert_rows_are_those_alone(signatures, name, **inputs):
     for row in range(len(next(iter(inputs.values())))):
         alone = signatures(name, **{key: value[row : row + 1] for key, value in inputs.items()})
         for output, value in together.items():
-            np.testing.assert_allclose(value[row], alone[output][0], atol=1e-5, err_msg=f"{output} of row {row}")
+            np.testing.assert_allclose(
+                value[row], alone[output][0], atol=1e-5, err_msg=f"{output} of row {row}"
+            )
 
 
 def test_categories_of_one_scene(signatures, seen):

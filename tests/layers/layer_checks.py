@@ -6,7 +6,8 @@ import tensorflow as tf
 
 
 def check_layer(layer: keras.layers.Layer, *inputs: np.ndarray, bounded: float = 0.02) -> None:
-    """Round trip through the config, declared against real shapes, gradients, and bfloat16 against float32."""
+    """Round trip through the config, declared against real shapes, gradients, and bfloat16 against
+    float32."""
     outputs = tf.nest.flatten(layer(*inputs))
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert again.get_config() == layer.get_config()
@@ -15,14 +16,17 @@ def check_layer(layer: keras.layers.Layer, *inputs: np.ndarray, bounded: float =
     for first, second in zip(outputs, tf.nest.flatten(again(*inputs)), strict=True):
         np.testing.assert_allclose(first, second, atol=1e-6)
 
-    # Keras 2 takes the shapes of several inputs as one list in its own calls; ours are always given one by one
+    # Keras 2 takes the shapes of several inputs as one list in its own calls; ours are always given
+    # one by one
     declared = layer.compute_output_shape(*[x.shape for x in inputs])
     shapes = list(declared.values()) if isinstance(declared, dict) else [declared]
     assert [tuple(shape) for shape in shapes] == [tuple(output.shape) for output in outputs]
 
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
-        mixed = type(layer).from_config({k: v for k, v in layer.get_config().items() if k != "dtype"})
+        mixed = type(layer).from_config(
+            {k: v for k, v in layer.get_config().items() if k != "dtype"}
+        )
         mixed(*inputs)
         mixed.set_weights(layer.get_weights())
         for full, half in zip(outputs, tf.nest.flatten(mixed(*inputs)), strict=True):

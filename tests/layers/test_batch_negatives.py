@@ -17,11 +17,16 @@ def test_equals_plain_loops(batch, others, before, seed):
     product_category, ids = random.integers(-1, 2, products), random.integers(0, 9, products)
     category = random.integers(0, 2, batch)
     positives = random.integers(-1, 9, (batch, 3))
-    result = BatchNegatives()(distances, category, positives, product_category, ids, np.int32(before)).numpy()
+    result = BatchNegatives()(
+        distances, category, positives, product_category, ids, np.int32(before)
+    ).numpy()
     for row in range(batch):
         assert result[row, 0] == distances[row, before + row]
         for column in range(products):
-            negative = product_category[column] == category[row] and ids[column] not in positives[row].tolist()
+            negative = (
+                product_category[column] == category[row]
+                and ids[column] not in positives[row].tolist()
+            )
             assert result[row, 1 + column] == (distances[row, column] if negative else np.inf)
 
 
@@ -36,4 +41,11 @@ def test_layer():
     layer = BatchNegatives()
     assert np.isinf(np.asarray(layer(*inputs))).any()
     # finite where no product is masked: the mixed-precision check compares numbers
-    check_layer(layer, inputs[0], np.zeros(3, "int32"), np.full((3, 1), -1), np.zeros(5, "int32"), inputs[4])
+    check_layer(
+        layer,
+        inputs[0],
+        np.zeros(3, "int32"),
+        np.full((3, 1), -1),
+        np.zeros(5, "int32"),
+        inputs[4],
+    )

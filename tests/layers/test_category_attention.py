@@ -10,7 +10,10 @@ BATCH, REGIONS, DIM, CATEGORIES, PRODUCTS = 4, 6, 5, 3, 2
 
 
 def by_loops(region_vectors, key, temperature):
-    logits = [-sum((x - y) ** 2 for x, y in zip(region, key, strict=True)) / temperature for region in region_vectors.tolist()]
+    logits = [
+        -sum((x - y) ** 2 for x, y in zip(region, key, strict=True)) / temperature
+        for region in region_vectors.tolist()
+    ]
     total = sum(math.exp(logit) for logit in logits)
     return [math.exp(logit) / total for logit in logits]
 
@@ -31,11 +34,19 @@ def test_category_attention_equals_plain_loops(temperature):
 
 def test_product_attention_equals_plain_loops():
     random = np.random.default_rng(0)
-    regions, products = unit_vectors(random, BATCH, REGIONS, DIM), unit_vectors(random, BATCH, PRODUCTS, DIM)
+    regions, products = (
+        unit_vectors(random, BATCH, REGIONS, DIM),
+        unit_vectors(random, BATCH, PRODUCTS, DIM),
+    )
     weights = CategoryAttention(None, dtype="float64")(regions, products)
     for b in range(BATCH):
         for p in range(PRODUCTS):
-            np.testing.assert_allclose(weights[b, p], by_loops(regions[b], products[b, p].tolist(), 1.0), rtol=0, atol=1e-12)
+            np.testing.assert_allclose(
+                weights[b, p],
+                by_loops(regions[b], products[b, p].tolist(), 1.0),
+                rtol=0,
+                atol=1e-12,
+            )
 
 
 def test_softmax_is_over_regions_not_over_the_batch():
@@ -55,7 +66,11 @@ def test_layer_manners():
     random = np.random.default_rng(0)
     regions = unit_vectors(random, BATCH, REGIONS, DIM, dtype="float32")
     check_layer(CategoryAttention(CATEGORIES, 0.5), regions, np.array([2, 0, 1, 2]))
-    check_layer(CategoryAttention(None), regions, unit_vectors(random, BATCH, PRODUCTS, DIM, dtype="float32"))
+    check_layer(
+        CategoryAttention(None),
+        regions,
+        unit_vectors(random, BATCH, PRODUCTS, DIM, dtype="float32"),
+    )
     check_layer(UniformAttention(), regions)
 
 
@@ -64,7 +79,9 @@ def test_uniform():
     np.testing.assert_allclose(weights, np.full((2, 5), 0.2), atol=1e-7)
 
 
-@pytest.mark.parametrize(("name", "value"), [("categories", 0), ("temperature", 0.0), ("temperature", -1.0)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("categories", 0), ("temperature", 0.0), ("temperature", -1.0)]
+)
 def test_wrong_arguments(name, value):
     with pytest.raises(ValueError, match=f"`{name}` must be positive. Received: {name}={value}"):
         CategoryAttention(**{name: value})

@@ -38,7 +38,9 @@ def test_the_global_seed_decides():
 def test_half_precision_and_round_trip():
     layer = CountedDropout(0.5, dtype="mixed_bfloat16")
     assert layer(ONES, training=True).dtype == "bfloat16"
-    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(CountedDropout(0.2, seed=3)))
+    again = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(CountedDropout(0.2, seed=3))
+    )
     assert (again.rate, again.seed) == (0.2, 3)
     with pytest.raises(ValueError, match="`rate` must be at least 0 and below 1. Received: rate=1"):
         CountedDropout(1)

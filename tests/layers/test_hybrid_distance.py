@@ -40,7 +40,11 @@ def by_loops(kind, squared, scene, regions, attention, products):
             d_local = 0.0
             for r in range(REGIONS):
                 d_local += float(weights[r]) * between(regions[b, r], products[b, p])
-            result[b, p] = {"global": d_global, "local": d_local, "hybrid": (d_global + d_local) / 2}[kind]
+            result[b, p] = {
+                "global": d_global,
+                "local": d_local,
+                "hybrid": (d_global + d_local) / 2,
+            }[kind]
     return result
 
 
@@ -50,17 +54,25 @@ def by_loops(kind, squared, scene, regions, attention, products):
 def test_equals_plain_loops(kind, squared, per_product):
     values = inputs(per_product)
     distances = HybridDistance(kind, squared, dtype="float64")(*values)
-    np.testing.assert_allclose(distances["hybrid_distance"], by_loops(kind, squared, *values), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        distances["hybrid_distance"], by_loops(kind, squared, *values), rtol=0, atol=1e-12
+    )
     for part in ("global", "local"):
-        np.testing.assert_allclose(distances[f"{part}_distance"], by_loops(part, squared, *values), rtol=0, atol=1e-12)
+        np.testing.assert_allclose(
+            distances[f"{part}_distance"], by_loops(part, squared, *values), rtol=0, atol=1e-12
+        )
 
 
 @pytest.mark.parametrize("kind", ["hybrid", "global", "local"])
 def test_squared_distance_is_two_minus_the_inner_product_with_the_query(kind):
     scene, regions, attention, products = inputs(per_product=False)
-    distance = HybridDistance(kind, dtype="float64")(scene, regions, attention, products)["hybrid_distance"]
+    distance = HybridDistance(kind, dtype="float64")(scene, regions, attention, products)[
+        "hybrid_distance"
+    ]
     query = SceneQuery(kind, dtype="float64")(scene, regions, attention)
-    np.testing.assert_allclose(distance, 2 - np.einsum("bd,bpd->bp", query, products), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        distance, 2 - np.einsum("bd,bpd->bp", query, products), rtol=0, atol=1e-12
+    )
 
 
 def test_layer_manners():
@@ -78,7 +90,9 @@ def test_is_computed_in_float32_from_half_inputs():
 def test_gradient_is_finite_where_scene_and_product_coincide(squared):
     vector = tf.Variable([[1.0, 0.0]])
     with tf.GradientTape() as tape:
-        distance = HybridDistance(squared=squared)(vector, vector[:, None], tf.ones([1, 1]), vector[:, None])
+        distance = HybridDistance(squared=squared)(
+            vector, vector[:, None], tf.ones([1, 1]), vector[:, None]
+        )
     assert np.isfinite(tape.gradient(distance["hybrid_distance"], vector)).all()
 
 
@@ -86,12 +100,17 @@ def test_largest_is_the_distance_of_opposite_vectors():
     vector = np.array([[1.0, 0.0]])
     for squared in (True, False):
         layer = HybridDistance(squared=squared)
-        distance = layer(vector, vector[:, None], np.ones((1, 1)), -vector[:, None])["hybrid_distance"]
+        distance = layer(vector, vector[:, None], np.ones((1, 1)), -vector[:, None])[
+            "hybrid_distance"
+        ]
         assert float(distance[0, 0]) == pytest.approx(layer.largest)
 
 
 def test_wrong_distance():
-    with pytest.raises(ValueError, match=r"`distance` must be one of hybrid, global, local. Received: distance='cosine'"):
+    with pytest.raises(
+        ValueError,
+        match=r"`distance` must be one of hybrid, global, local. Received: distance='cosine'",
+    ):
         HybridDistance("cosine")
 
 

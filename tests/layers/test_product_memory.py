@@ -11,7 +11,11 @@ RANDOM = np.random.default_rng(0)
 def batches(sizes):
     number = 0
     for size in sizes:
-        yield RANDOM.normal(size=(size, 4)).astype("float32"), np.arange(number, number + size), np.arange(size) % 3
+        yield (
+            RANDOM.normal(size=(size, 4)).astype("float32"),
+            np.arange(number, number + size),
+            np.arange(size) % 3,
+        )
         number += size
 
 
@@ -20,11 +24,18 @@ def test_is_a_ring_of_the_last_products(sizes):
     memory = ProductMemory(5)
     queue: list[tuple[np.ndarray, int, int]] = []
     for embeddings, ids, category in batches(sizes):
-        joined, categories, joined_ids = memory(embeddings, category.astype("int32"), ids, training=True)
+        joined, categories, joined_ids = memory(
+            embeddings, category.astype("int32"), ids, training=True
+        )
         np.testing.assert_array_equal(joined[: len(ids)], embeddings)
         found = {
             int(i): (c, tuple(e))
-            for i, c, e in zip(joined_ids[len(ids) :], categories[len(ids) :], np.asarray(joined)[len(ids) :], strict=True)
+            for i, c, e in zip(
+                joined_ids[len(ids) :],
+                categories[len(ids) :],
+                np.asarray(joined)[len(ids) :],
+                strict=True,
+            )
             if c >= 0
         }
         assert found == {i: (c, tuple(e)) for e, i, c in queue}
@@ -42,7 +53,9 @@ def test_is_silent_in_inference_and_without_gradient():
         tape.watch(x)
         joined = memory(x, category.astype("int32"), ids, training=True)[0]
         loss = tf.reduce_sum(tf.matmul(joined, joined, transpose_b=True)[3:])
-    np.testing.assert_allclose(tape.gradient(loss, x), np.tile(first.sum(axis=0), (3, 1)), rtol=1e-5)
+    np.testing.assert_allclose(
+        tape.gradient(loss, x), np.tile(first.sum(axis=0), (3, 1)), rtol=1e-5
+    )
 
 
 def test_round_trip_and_error():

@@ -57,7 +57,10 @@ def test_grid_finer_than_the_map():
 
 
 def test_wrong_arguments():
-    with pytest.raises(ValueError, match=r"`grid` must be two positive numbers, rows and columns. Received: grid=\(0, 3\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"`grid` must be two positive numbers, rows and columns. Received: grid=\(0, 3\)",
+    ):
         RegionCropping((0, 3))
     with pytest.raises(ValueError, match="`crop_size` must be positive. Received: crop_size=0"):
         RegionCropping((2, 2), crop_size=0)

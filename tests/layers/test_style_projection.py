@@ -20,7 +20,9 @@ def features():
 def test_inference_equals_plain_numpy(features):
     layer = StyleProjection(dim=4, hidden=32)
     layer(features, training=True)  # moves BatchNorm's statistics away from their initialisation
-    (kernel, bias), (gamma, beta, mean, variance), (out_kernel, out_bias) = (layer.steps[i].get_weights() for i in (0, 1, 4))
+    (kernel, bias), (gamma, beta, mean, variance), (out_kernel, out_bias) = (
+        layer.steps[i].get_weights() for i in (0, 1, 4)
+    )
     hidden = (features @ kernel + bias - mean) / np.sqrt(variance + 1e-3) * gamma + beta
     expected = np.maximum(hidden, 0) @ out_kernel + out_bias
     expected /= np.linalg.norm(expected, axis=-1, keepdims=True)

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ctl_keras import ActiveTriplets, DistanceSpread, HitAtK, MeanReciprocalRank, NegativeDistance, TripletAccuracy, TripletLoss
+from ctl_keras import (
+    ActiveTriplets,
+    DistanceSpread,
+    HitAtK,
+    MeanReciprocalRank,
+    NegativeDistance,
+    TripletAccuracy,
+    TripletLoss,
+)
 from ctl_keras.config import MINERS, REDUCERS
 
 RANDOM = np.random.default_rng(0)
@@ -31,7 +39,12 @@ def by_loops(margin, miner, reducer, soft):
     anchors = []
     for positive, *others in DISTANCES.tolist():
         negatives = mined(positive, [d for d in others if math.isfinite(d)], miner)
-        anchors.append([math.log1p(math.exp(positive - n)) if soft else max(0.0, positive - n + margin) for n in negatives])
+        anchors.append(
+            [
+                math.log1p(math.exp(positive - n)) if soft else max(0.0, positive - n + margin)
+                for n in negatives
+            ]
+        )
     if reducer == "mean":
         return [sum(losses) / len(losses) if losses else 0.0 for losses in anchors]
     active = sum(loss > 0 for losses in anchors for loss in losses)
@@ -60,7 +73,9 @@ def test_gradients_are_finite_where_there_is_no_negative(miner):
         y_pred = tf.constant(DISTANCES)
         with tf.GradientTape() as tape:
             tape.watch(y_pred)
-            loss = tf.reduce_sum(TripletLoss(0.5, miner, reducer, reduction="none").call(None, y_pred))
+            loss = tf.reduce_sum(
+                TripletLoss(0.5, miner, reducer, reduction="none").call(None, y_pred)
+            )
         gradient = tape.gradient(loss, y_pred).numpy()
         assert np.isfinite(gradient).all()
         assert (gradient[3] == 0).all()
@@ -68,24 +83,34 @@ def test_gradients_are_finite_where_there_is_no_negative(miner):
 
 @pytest.mark.parametrize(("soft", "margin"), [(False, 0.3), (True, 1.0)])
 def test_the_hard_miner_equals_tensorflow_addons(soft, margin):
-    """Pairs of one label each: anchors are the first ones' embeddings, as in an in-batch step with one positive a scene."""
-    tfa = pytest.importorskip("tensorflow_addons", reason="TensorFlow Addons needs the addons stack")
+    """Pairs of one label each: anchors are the first ones' embeddings, as in an in-batch step with
+    one positive a scene."""
+    tfa = pytest.importorskip(
+        "tensorflow_addons", reason="TensorFlow Addons needs the addons stack"
+    )
     embeddings, labels, y_pred = one_positive_each()
-    expected = tfa.losses.TripletHardLoss(margin=margin, soft=soft, distance_metric="squared-L2")(labels, embeddings)
+    expected = tfa.losses.TripletHardLoss(margin=margin, soft=soft, distance_metric="squared-L2")(
+        labels, embeddings
+    )
     ours = TripletLoss(margin, "hard", soft=soft)(np.ones((len(labels), 1)), y_pred)
     assert float(ours) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_the_semi_hard_miner_equals_tensorflow_addons():
-    tfa = pytest.importorskip("tensorflow_addons", reason="TensorFlow Addons needs the addons stack")
+    tfa = pytest.importorskip(
+        "tensorflow_addons", reason="TensorFlow Addons needs the addons stack"
+    )
     embeddings, labels, y_pred = one_positive_each()
-    expected = tfa.losses.TripletSemiHardLoss(margin=0.3, distance_metric="squared-L2")(labels, embeddings)
+    expected = tfa.losses.TripletSemiHardLoss(margin=0.3, distance_metric="squared-L2")(
+        labels, embeddings
+    )
     ours = TripletLoss(0.3, "semi_hard")(np.ones((len(labels), 1)), y_pred)
     assert float(ours) == pytest.approx(float(expected), rel=1e-5)
 
 
 def one_positive_each():
-    """Embeddings with two of each label, and our form of their distances: the positive, then the negatives."""
+    """Embeddings with two of each label, and our form of their distances: the positive, then the
+    negatives."""
     random = np.random.default_rng(3)
     embeddings = random.normal(size=(24, 6)).astype("float32")
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
@@ -93,11 +118,18 @@ def one_positive_each():
     distances = np.square(embeddings[:, None] - embeddings[None]).sum(-1)
     same = labels[:, None] == labels[None]
     positive = distances[same & ~np.eye(24, dtype=bool)]
-    return embeddings, labels, np.concatenate([positive[:, None], np.where(same, np.inf, distances)], axis=1)
+    return (
+        embeddings,
+        labels,
+        np.concatenate([positive[:, None], np.where(same, np.inf, distances)], axis=1),
+    )
 
 
 def test_metrics_equal_plain_loops_with_many_negatives():
-    rows = [(row[0], [d for d in row[1:] if math.isfinite(d)]) for row in DISTANCES.astype("float32").tolist()]
+    rows = [
+        (row[0], [d for d in row[1:] if math.isfinite(d)])
+        for row in DISTANCES.astype("float32").tolist()
+    ]
     rows = [(positive, negatives) for positive, negatives in rows if negatives]
 
     def mean(value):
@@ -130,9 +162,13 @@ def test_a_distance_that_is_no_number_shows():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="`miner` must be one of all, semi_hard, hard. Received: miner='easy'"):
+    with pytest.raises(
+        ValueError, match="`miner` must be one of all, semi_hard, hard. Received: miner='easy'"
+    ):
         TripletLoss(miner="easy")
-    with pytest.raises(ValueError, match="`reducer` must be one of mean, mean_of_active. Received: reducer='sum'"):
+    with pytest.raises(
+        ValueError, match="`reducer` must be one of mean, mean_of_active. Received: reducer='sum'"
+    ):
         TripletLoss(reducer="sum")
     with pytest.raises(ValueError, match="`k` must be positive. Received: k=0"):
         HitAtK(0)

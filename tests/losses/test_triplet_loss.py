@@ -3,7 +3,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ctl_keras import ActiveTriplets, NegativeDistance, PositiveDistance, TripletAccuracy, TripletLoss
+from ctl_keras import (
+    ActiveTriplets,
+    NegativeDistance,
+    PositiveDistance,
+    TripletAccuracy,
+    TripletLoss,
+)
 
 DISTANCES = np.random.default_rng(0).uniform(0, 4, size=(50, 2))
 
@@ -52,7 +58,10 @@ def test_metrics_equal_plain_loops_over_batches():
     distances = DISTANCES.copy()
     distances[:3, 1] = distances[:3, 0]  # ties
     expected = {
-        TripletAccuracy(): [1.0 if p < n else 0.5 if p == n else 0.0 for p, n in distances.astype("float32").tolist()],
+        TripletAccuracy(): [
+            1.0 if p < n else 0.5 if p == n else 0.0
+            for p, n in distances.astype("float32").tolist()
+        ],
         ActiveTriplets(0.3): [float(p - n + 0.3 > 0) for p, n in distances.tolist()],
         PositiveDistance(): distances[:, 0],
         NegativeDistance(): distances[:, 1],

@@ -34,7 +34,9 @@ def backbone():
     ],
 )
 def test_default_taps(network, local, last):
-    model = getattr(keras.applications, network)(include_top=False, weights=None, input_shape=(224, 224, 3))
+    model = getattr(keras.applications, network)(
+        include_top=False, weights=None, input_shape=(224, 224, 3)
+    )
     assert default_local_tap(model) == local
     assert model.layers[-1].name == last
     size = model.get_layer(local).output.shape[1:3]
@@ -44,9 +46,14 @@ def test_default_taps(network, local, last):
 def test_one_pass_gives_both_taps_of_the_plain_network(backbone, images):
     plain = keras.Model(
         backbone.trunk.input,
-        [backbone.trunk.get_layer(name).output for name in (backbone.global_tap, backbone.local_tap)],
+        [
+            backbone.trunk.get_layer(name).output
+            for name in (backbone.global_tap, backbone.local_tap)
+        ],
     )
-    expected_global, expected_local = plain(keras.applications.resnet.preprocess_input(images.copy()), training=False)
+    expected_global, expected_local = plain(
+        keras.applications.resnet.preprocess_input(images.copy()), training=False
+    )
     with backbone.running(None):
         pooled, local = backbone(images)
     np.testing.assert_allclose(pooled, np.mean(expected_global, axis=(1, 2)), rtol=1e-6, atol=1e-5)
@@ -108,14 +115,27 @@ def test_weights_are_loaded_by_layer_name(tmp_path, backbone, images):
 
 
 def test_layers_that_the_file_lacks_are_named(tmp_path, backbone):
-    save_legacy_h5(backbone.trunk, tmp_path / "w.h5", leave_out=("conv2_block1_3_conv", "conv2_block1_3_bn"), dtype="float16")
+    save_legacy_h5(
+        backbone.trunk,
+        tmp_path / "w.h5",
+        leave_out=("conv2_block1_3_conv", "conv2_block1_3_bn"),
+        dtype="float16",
+    )
     with pytest.warns(
-        UserWarning, match=r"lacks 2 of the .* keep their initialisation, .*: conv2_block1_3_conv, conv2_block1_3_bn"
+        UserWarning,
+        match=(
+            r"lacks 2 of the .* keep their initialisation, .*: conv2_block1_3_conv,"
+            r" conv2_block1_3_bn"
+        ),
     ):
         loaded = build(weights=str(tmp_path / "w.h5"))
-    theirs, ours = (b.trunk.get_layer("conv2_block1_1_conv").get_weights()[0] for b in (backbone, loaded))
+    theirs, ours = (
+        b.trunk.get_layer("conv2_block1_1_conv").get_weights()[0] for b in (backbone, loaded)
+    )
     np.testing.assert_allclose(theirs, ours, atol=1e-3)
-    theirs, ours = (b.trunk.get_layer("conv2_block1_3_conv").get_weights()[0] for b in (backbone, loaded))
+    theirs, ours = (
+        b.trunk.get_layer("conv2_block1_3_conv").get_weights()[0] for b in (backbone, loaded)
+    )
     assert np.abs(theirs - ours).max() > 1e-3
 
 
@@ -132,17 +152,27 @@ def test_wrong_weight_files(tmp_path, backbone):
         file["x"] = 1
     with pytest.raises(ctl.InputError, match="is not in Keras's h5 layout"):
         load(tmp_path / "other.h5")
-    save_legacy_h5(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="head")]), tmp_path / "alien.h5")
-    with pytest.raises(ctl.InputError, match="has none of the layers of resnet50_trunk, such as conv1_conv"):
+    save_legacy_h5(
+        keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="head")]),
+        tmp_path / "alien.h5",
+    )
+    with pytest.raises(
+        ctl.InputError, match="has none of the layers of resnet50_trunk, such as conv1_conv"
+    ):
         load(tmp_path / "alien.h5")
-    kernel = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Conv2D(5, 3, name="conv1_conv")])
+    kernel = keras.Sequential(
+        [keras.Input((4, 4, 3)), keras.layers.Conv2D(5, 3, name="conv1_conv")]
+    )
     save_legacy_h5(kernel, tmp_path / "shape.h5")
     with pytest.raises(ctl.InputError, match="does not fit"):
         load(tmp_path / "shape.h5")
 
 
 def test_unknown_names():
-    with pytest.raises(ctl.InputError, match=r"There is no network `ResNet5` in keras.applications. Did you mean ResNet50\?"):
+    with pytest.raises(
+        ctl.InputError,
+        match=r"There is no network `ResNet5` in keras.applications. Did you mean ResNet50\?",
+    ):
         ctl.Backbone("ResNet5", 32)
     with pytest.raises(ctl.InputError, match=r"has no layer `conv_pw_99`. Close: conv_pw_9"):
         ctl.Backbone("MobileNet", 32, local_tap="conv_pw_99")
@@ -151,14 +181,21 @@ def test_unknown_names():
 
 
 def test_the_pretrained_trunk(trunk_weights):
-    """Every layer up to conv4 is loaded, in half precision or not; the taps have the sizes of the file's README."""
+    """Every layer up to conv4 is loaded, in half precision or not; the taps have the sizes of the
+    file's README."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        backbone = ctl.Backbone("ResNet50V2", 224, global_tap="conv4_block6_out", weights=str(trunk_weights))
+        backbone = ctl.Backbone(
+            "ResNet50V2", 224, global_tap="conv4_block6_out", weights=str(trunk_weights)
+        )
     assert backbone.map_size == (14, 14)
     with h5py.File(trunk_weights) as file:
-        stored = file["conv4_block6_3_conv"][file["conv4_block6_3_conv"].attrs["weight_names"][0]][()]
-    np.testing.assert_allclose(backbone.trunk.get_layer("conv4_block6_3_conv").get_weights()[0], stored, atol=1e-6)
+        stored = file["conv4_block6_3_conv"][file["conv4_block6_3_conv"].attrs["weight_names"][0]][
+            ()
+        ]
+    np.testing.assert_allclose(
+        backbone.trunk.get_layer("conv4_block6_3_conv").get_weights()[0], stored, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(

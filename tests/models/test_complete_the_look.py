@@ -22,7 +22,10 @@ VARIANTS = {
 @pytest.fixture(scope="module")
 def batch():
     random = np.random.default_rng(0)
-    images = {role: random.uniform(0, 255, (4, SIZE, SIZE, 3)).astype("float32") for role in ("scene", "positive", "negative")}
+    images = {
+        role: random.uniform(0, 255, (4, SIZE, SIZE, 3)).astype("float32")
+        for role in ("scene", "positive", "negative")
+    }
     return {**images, "category": np.array([0, 2, 1, 0], "int32")}
 
 
@@ -31,7 +34,8 @@ def build(**settings):
 
 
 def fit(model, batch, margin=0.2, **options):
-    """By itself `fit` would build the optimizer while it traces the step, and trace the step again."""
+    """By itself `fit` would build the optimizer while it traces the step, and trace the step
+    again."""
     model.compile("adam", loss=ctl.TripletLoss(margin), **options)
     model.optimizer.build(model.trainable_variables)
     return model.fit(batch, np.zeros((4, 2)), epochs=2, verbose=0).history
@@ -45,8 +49,12 @@ def test_fits_saves_and_agrees_with_its_towers(variant, batch, tmp_path):
     assert distances.shape == (4, 2)
 
     scene = model.scene_tower({"scene": batch["scene"], "category": batch["category"]})
-    products = np.stack([model.product_tower(batch[role]) for role in ("positive", "negative")], axis=1)
-    np.testing.assert_allclose(model.score(scene, products)["hybrid_distance"], distances, atol=1e-5)
+    products = np.stack(
+        [model.product_tower(batch[role]) for role in ("positive", "negative")], axis=1
+    )
+    np.testing.assert_allclose(
+        model.score(scene, products)["hybrid_distance"], distances, atol=1e-5
+    )
     rows, columns = scene["attention"].shape[1:]
     assert scene["region_embeddings"].shape == (4, rows * columns, 16)
     np.testing.assert_allclose(np.sum(scene["attention"], axis=(1, 2)), 1, atol=1e-5)
@@ -62,7 +70,8 @@ def test_fits_saves_and_agrees_with_its_towers(variant, batch, tmp_path):
 
 
 def test_distance_equals_plain_numpy_on_the_models_own_features(batch):
-    """The whole wiring, once more by hand: taps, regions, three projections, attention, distance."""
+    """The whole wiring, once more by hand: taps, regions, three projections, attention,
+    distance."""
     model = build()
     layers = {layer.name: layer for layer in model.layers}
     pooled, local = model.backbone(batch["scene"])
@@ -79,7 +88,9 @@ def test_distance_equals_plain_numpy_on_the_models_own_features(batch):
             attention = np.exp(logits) / np.exp(logits).sum()
             d_global = np.sum((f_s[row] - f_p[row]) ** 2)
             d_local = np.sum(attention * np.sum((f_i[row] - f_p[row]) ** 2, axis=-1))
-            assert float(model(batch)[row, column]) == pytest.approx((d_global + d_local) / 2, abs=1e-5)
+            assert float(model(batch)[row, column]) == pytest.approx(
+                (d_global + d_local) / 2, abs=1e-5
+            )
 
 
 def test_a_frozen_backbone_does_not_move_and_the_heads_do(batch):
@@ -89,7 +100,10 @@ def test_a_frozen_backbone_does_not_move_and_the_heads_do(batch):
     fit(model, batch, margin=2.0)
     for old, new in zip(before, model.backbone.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
-    moved = [(old != np.array(new)).any() for old, new in zip(heads, model.trainable_weights, strict=True)]
+    moved = [
+        (old != np.array(new)).any()
+        for old, new in zip(heads, model.trainable_weights, strict=True)
+    ]
     assert all(moved), "a head, or the category vectors, gets no gradient"
 
 
@@ -98,7 +112,9 @@ def test_a_trained_backbone_moves(batch):
     model.compile("sgd", loss=ctl.TripletLoss(2.0))
     before = [weight.copy() for weight in model.backbone.get_weights()]
     model.fit(batch, np.zeros((4, 2)), epochs=1, verbose=0)
-    assert any((old != new).any() for old, new in zip(before, model.backbone.get_weights(), strict=True))
+    assert any(
+        (old != new).any() for old, new in zip(before, model.backbone.get_weights(), strict=True)
+    )
 
 
 def test_the_global_model_trains_no_local_part():
@@ -130,7 +146,10 @@ def test_mixed_precision(policy, batch):
 
 
 def test_more_regions_than_the_map_has():
-    with pytest.raises(ctl.InputError, match=r"`model.regions` asks for \(9, 9\) regions of a local map of \(8, 8\)"):
+    with pytest.raises(
+        ctl.InputError,
+        match=r"`model.regions` asks for \(9, 9\) regions of a local map of \(8, 8\)",
+    ):
         build(regions=(9, 9))
 
 
@@ -139,7 +158,13 @@ def test_errors():
         ctl.CompleteTheLook([])
     with pytest.raises(ctl.InputError, match="`categories` must be one or more different names"):
         ctl.CompleteTheLook(["a", "a"])
-    with pytest.raises(ctl.InputError, match=r"There is no setting `model.atention`. Did you mean `model.attention`\?"):
+    with pytest.raises(
+        ctl.InputError,
+        match=r"There is no setting `model.atention`. Did you mean `model.attention`\?",
+    ):
         build(atention="product")
-    with pytest.raises(ctl.InputError, match="`model.attention` must be one of category, product, uniform. Received: 'x'"):
+    with pytest.raises(
+        ctl.InputError,
+        match="`model.attention` must be one of category, product, uniform. Received: 'x'",
+    ):
         build(attention="x")

@@ -1,4 +1,5 @@
-"""The trainers share the model's layers: what they give is what the model itself gives, pair by pair."""
+"""The trainers share the model's layers: what they give is what the model itself gives, pair by
+pair."""
 
 import keras
 import numpy as np
@@ -29,7 +30,9 @@ def test_in_batch_distances_are_the_models_own(model, drawn_pairs):
     assert y_pred.shape == (16, 17)  # in inference the memory is silent
     scene = model.scene_tower({"scene": inputs["scene"], "category": inputs["category"]})
     products = np.asarray(model.product_tower(inputs["product"]))
-    distances = np.asarray(model.score(scene, np.repeat(products[None], 16, axis=0))["hybrid_distance"])
+    distances = np.asarray(
+        model.score(scene, np.repeat(products[None], 16, axis=0))["hybrid_distance"]
+    )
     np.testing.assert_allclose(y_pred[:, 0], np.diag(distances), atol=1e-5)
     ids, category = inputs["product_id"].numpy(), inputs["category"].numpy()
     scene_of = {int(p): set() for p in ids}
@@ -38,9 +41,16 @@ def test_in_batch_distances_are_the_models_own(model, drawn_pairs):
     rows = [int(np.flatnonzero(drawn_pairs.product == p)[0]) for p in ids]
     for row in range(16):
         for column in range(16):
-            is_negative = category[row] == category[column] and drawn_pairs.scene[rows[row]] not in scene_of[int(ids[column])]
+            is_negative = (
+                category[row] == category[column]
+                and drawn_pairs.scene[rows[row]] not in scene_of[int(ids[column])]
+            )
             found = y_pred[row, 1 + column]
-            assert found == pytest.approx(distances[row, column], abs=1e-5) if is_negative else np.isinf(found)
+            assert (
+                found == pytest.approx(distances[row, column], abs=1e-5)
+                if is_negative
+                else np.isinf(found)
+            )
     assert np.isfinite(y_pred[:, 1:]).any(axis=1).all()
 
 
@@ -61,7 +71,9 @@ def test_training_a_trainer_trains_the_model(drawn_pairs):
     trainer.compile("adam", loss=ctl.TripletLoss(miner="semi_hard"), jit_compile=False)
     before = [weight.copy() for weight in model.get_weights()]
     trainer.fit(ctl.pair_batches(drawn_pairs, 32, 32, training=True), epochs=1, verbose=0)
-    changed = [bool((old != new).any()) for old, new in zip(before, model.get_weights(), strict=True)]
+    changed = [
+        bool((old != new).any()) for old, new in zip(before, model.get_weights(), strict=True)
+    ]
     assert sum(changed) >= len(trainer.trainable_variables)
     for old, new in zip(before, model.get_weights(), strict=True):
         assert np.isfinite(new).all()

@@ -1,4 +1,5 @@
-"""Run folders of models that were not trained, and one report with everything that a report can hold."""
+"""Run folders of models that were not trained, and one report with everything that a report can
+hold."""
 
 import json
 import shutil
@@ -17,37 +18,74 @@ from tests.conftest import SMALL
 COLUMNS = "epoch,stage,loss,val_loss,triplet_accuracy,val_triplet_accuracy,seconds\n"
 
 
-def make_run(folder: Path, records: Path, categories=None, seed=0, history="0,0,0.2,0.19,0.5,0.6,1\n", **settings) -> Path:
+def make_run(
+    folder: Path,
+    records: Path,
+    categories=None,
+    seed=0,
+    history="0,0,0.2,0.19,0.5,0.6,1\n",
+    **settings,
+) -> Path:
     """A run folder as `train` leaves it, of a model with random weights."""
     folder.mkdir(parents=True)
-    config = ctl.Config(ctl.ModelConfig(**{**SMALL, **settings}), ctl.DataConfig(image_size=32), ctl.TrainingConfig(seed=seed))
+    config = ctl.Config(
+        ctl.ModelConfig(**{**SMALL, **settings}),
+        ctl.DataConfig(image_size=32),
+        ctl.TrainingConfig(seed=seed),
+    )
     keras.utils.set_random_seed(seed)
     manifest = read_manifest(records)
-    ctl.CompleteTheLook(categories or manifest["categories"], 32, config.model).save(folder / "model.keras")
+    ctl.CompleteTheLook(categories or manifest["categories"], 32, config.model).save(
+        folder / "model.keras"
+    )
     (folder / "config.json").write_text(json.dumps(to_dict(config)))
-    record = {"data": str(records), "data_hash": manifest["hash"], "epochs": 1, "best": {"epoch": 1}, "seconds": 1.0}
-    (folder / "run.json").write_text(json.dumps(record | {"versions": {"keras": "3"}, "command": ["ctl-keras", "train"]}))
-    (folder / "calibration.json").write_text(json.dumps({"slope": 5.0, "intercept": 9.0, "pairs": 9}))
+    record = {
+        "data": str(records),
+        "data_hash": manifest["hash"],
+        "epochs": 1,
+        "best": {"epoch": 1},
+        "seconds": 1.0,
+    }
+    (folder / "run.json").write_text(
+        json.dumps(record | {"versions": {"keras": "3"}, "command": ["ctl-keras", "train"]})
+    )
+    (folder / "calibration.json").write_text(
+        json.dumps({"slope": 5.0, "intercept": 9.0, "pairs": 9})
+    )
     (folder / "history.csv").write_text(COLUMNS + history)
     return folder
 
 
 @pytest.fixture(scope="session")
 def asked(records, once) -> Path:
-    """The records with two fill-in-the-blank questions, and with scenes that have two more products of a category."""
+    """The records with two fill-in-the-blank questions, and with scenes that have two more products
+    of a category."""
 
     def make(folder: Path) -> None:
         shutil.copytree(records, folder)
         pairs = ctl.read_records(folder, "test")
         ids, questions = pairs.images.ids, []
         for row in range(2):
-            name, others = pairs.categories[pairs.category[row]], pairs.category_products[pairs.category[row]]
+            name, others = (
+                pairs.categories[pairs.category[row]],
+                pairs.category_products[pairs.category[row]],
+            )
             answers = [pairs.product[row], *others[others != pairs.product[row]][:2]]
-            questions.append({"items": [ids[pairs.scene[row]]], "answers": ids[answers].tolist(), "category": name})
+            questions.append(
+                {
+                    "items": [ids[pairs.scene[row]]],
+                    "answers": ids[answers].tolist(),
+                    "category": name,
+                }
+            )
         manifest = read_manifest(folder)
-        for scene, product, category in zip(pairs.scene, pairs.product, pairs.category, strict=True):
+        for scene, product, category in zip(
+            pairs.scene, pairs.product, pairs.category, strict=True
+        ):
             others = pairs.category_products[category]
-            manifest["other_positives"] += [[int(scene), int(image)] for image in others[others != product][:2]]
+            manifest["other_positives"] += [
+                [int(scene), int(image)] for image in others[others != product][:2]
+            ]
         (folder / "manifest.json").write_text(json.dumps(manifest))
         (folder / "questions.json").write_text(json.dumps({"questions": questions}))
 
@@ -68,7 +106,9 @@ def two_runs(asked, once) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="session")
 def report(two_runs, asked, once) -> Path:
-    return once("report", lambda folder: write_report(two_runs[0], asked, "test", folder, two_runs[1]))
+    return once(
+        "report", lambda folder: write_report(two_runs[0], asked, "test", folder, two_runs[1])
+    )
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,13 @@ from ctl_keras.pictures.report_run import read_evaluated_run
 from tests.pictures.conftest import make_run
 from tests.pictures.pages import Page
 
-FILES = {"report.html", "loss_curve.png", "ranked_products.png", "attention.png", "calibration.png"}
+FILES = {
+    "report.html",
+    "loss_curve.png",
+    "ranked_products.png",
+    "attention.png",
+    "calibration.png",
+}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +40,10 @@ def result_of(run, split="test"):
 
 
 def cells(figures, sign=""):
-    texts = [[f"{figures[metric][edge]:{sign}.3f}" for edge in ("value", "low", "high")] for metric in METRICS]
+    texts = [
+        [f"{figures[metric][edge]:{sign}.3f}" for edge in ("value", "low", "high")]
+        for metric in METRICS
+    ]
     return [f"{value} [{low}, {high}]" for value, low, high in texts]
 
 
@@ -48,9 +57,16 @@ def test_report_folder(report):
 
 
 def test_the_page_needs_no_other_file_and_no_script(report, page):
-    named = [attributes[name] for _, attributes in page.tags for name in ("src", "srcset", "href") if name in attributes]
+    named = [
+        attributes[name]
+        for _, attributes in page.tags
+        for name in ("src", "srcset", "href")
+        if name in attributes
+    ]
     assert len(named) > 50
-    assert {re.match(r"data:(image/(jpeg|svg\+xml);base64)?,|#", name) is not None for name in named} == {True}
+    assert {
+        re.match(r"data:(image/(jpeg|svg\+xml);base64)?,|#", name) is not None for name in named
+    } == {True}
     assert "script" not in {tag for tag, _ in page.tags}
     style = (report / "report.html").read_text().split("<style>")[1].split("</style>")[0]
     assert "url(" not in style
@@ -67,35 +83,65 @@ def test_headings_are_in_order_and_pictures_have_words(page):
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
-    spoken = [attributes["alt"] for tag, attributes in page.tags if tag == "img" and "title" not in attributes]
+    spoken = [
+        attributes["alt"]
+        for tag, attributes in page.tags
+        if tag == "img" and "title" not in attributes
+    ]
     assert all(len(alt) > 10 for alt in spoken)
-    labels = [attributes["aria-label"] for _, attributes in page.tags if attributes.get("role") == "region"]
+    labels = [
+        attributes["aria-label"]
+        for _, attributes in page.tags
+        if attributes.get("role") == "region"
+    ]
     assert len(set(labels)) == len(labels)
-    assert all(attributes["tabindex"] == "0" for _, attributes in page.tags if attributes.get("role") == "region")
+    assert all(
+        attributes["tabindex"] == "0"
+        for _, attributes in page.tags
+        if attributes.get("role") == "region"
+    )
 
 
 def test_the_figures_are_those_of_the_evaluation(page, two_runs):
     result = result_of(two_runs[0])
     model, baselines = result["model"], result["baselines"]
-    shown = {row[0]: row[1:6] for row in page.tables["Model and baselines, with 95 % intervals"][1:]}
-    assert shown == {name: [str(result["pairs"]), *cells(row)] for name, row in {"model": model, **baselines}.items()}
-    shown = {row[0]: row[2:6] for row in page.tables["Model minus baseline, with 95 % intervals"][1:]}
-    assert shown == {name: cells(row["model_minus_baseline"], "+") for name, row in baselines.items()}
-    shown = {row[0]: row[1:6] for row in page.tables["The model by category, with 95 % intervals"][1:]}
-    assert shown == {name: [str(row["mrr"]["n"]), *cells(row)] for name, row in model["by_category"].items()}
+    shown = {
+        row[0]: row[1:6] for row in page.tables["Model and baselines, with 95 % intervals"][1:]
+    }
+    assert shown == {
+        name: [str(result["pairs"]), *cells(row)]
+        for name, row in {"model": model, **baselines}.items()
+    }
+    shown = {
+        row[0]: row[2:6] for row in page.tables["Model minus baseline, with 95 % intervals"][1:]
+    }
+    assert shown == {
+        name: cells(row["model_minus_baseline"], "+") for name, row in baselines.items()
+    }
+    shown = {
+        row[0]: row[1:6] for row in page.tables["The model by category, with 95 % intervals"][1:]
+    }
+    assert shown == {
+        name: [str(row["mrr"]["n"]), *cells(row)] for name, row in model["by_category"].items()
+    }
     calibration = result["calibration"]
     assert f"calibration error is {calibration['expected_calibration_error']:.3f}" in page.text
     bins = page.tables["By bins of probability; the weights add up to twice the pairs"][1:]
     assert [row[1:] for row in bins] == [
-        ["none", "none", "0.0"]
-        if part["probability"] is None
-        else [f"{part['probability']:.3f}", f"{part['positives']:.3f}", f"{part['count']:.1f}"]
+        (
+            ["none", "none", "0.0"]
+            if part["probability"] is None
+            else [f"{part['probability']:.3f}", f"{part['positives']:.3f}", f"{part['count']:.1f}"]
+        )
         for part in calibration["bins"]
     ]
     asked = page.tables["Share of right answers, with 95 % intervals"][1:]
-    figures = {name: figure for name, figure in result["questions"].items() if isinstance(figure, dict)}
+    figures = {
+        name: figure for name, figure in result["questions"].items() if isinstance(figure, dict)
+    }
     assert {row[0]: row[2] for row in asked} == {
-        name: f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]" for name, figure in figures.items()
+        name: f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+        for name, figure in figures.items()
     }
     for name in ("data_hash", "model_hash", "candidates"):
         assert result[name] in page.text
@@ -103,7 +149,7 @@ def test_the_figures_are_those_of_the_evaluation(page, two_runs):
 
 def test_the_other_run_beside(page, two_runs, asked):
     first, second = two_runs
-    (reference, figures) = compare([second, first], asked)["runs"]
+    reference, figures = compare([second, first], asked)["runs"]
     shown = {row[0]: row[2:6] for row in page.tables["Both runs, with 95 % intervals"][1:]}
     assert shown == {str(first): cells(figures), str(second): cells(reference)}
     title = f"{first} minus {second}"
@@ -126,14 +172,20 @@ def test_names_are_escaped(evaluated, tmp_path):
         return evil if name == "Apparel & Accessories|Shoes" else name
 
     stored = json.loads(
-        json.dumps(evaluated.stored.result), object_pairs_hook=lambda rows: {spoil(key): value for key, value in rows}
+        json.dumps(evaluated.stored.result),
+        object_pairs_hook=lambda rows: {spoil(key): value for key, value in rows},
     )
-    pairs = [(scene, f"<script>{product}", spoil(category)) for scene, product, category in evaluated.stored.pairs]
+    pairs = [
+        (scene, f"<script>{product}", spoil(category))
+        for scene, product, category in evaluated.stored.pairs
+    ]
     run = dataclasses.replace(
         evaluated,
         run=Path("<script>run"),
         record={"command": ["<script>command"], "data": "<script>other"},
-        pairs=dataclasses.replace(evaluated.pairs, categories=tuple(map(spoil, evaluated.pairs.categories))),
+        pairs=dataclasses.replace(
+            evaluated.pairs, categories=tuple(map(spoil, evaluated.pairs.categories))
+        ),
         stored=dataclasses.replace(evaluated.stored, result=stored, pairs=pairs),
     )
     page = rendered(run, tmp_path / "report.html", "<script>data")
@@ -161,9 +213,15 @@ def test_product_attention_one_category_and_no_history(records, tmp_path):
     (run / "history.csv").unlink()
     page = Page(write_report(run, records, "test", tmp_path / "report")[0])
     assert {path.name for path in (tmp_path / "report").iterdir()} == FILES
-    assert [row[0] for row in page.tables["The model by category, with 95 % intervals"][1:]] == [category]
+    assert [row[0] for row in page.tables["The model by category, with 95 % intervals"][1:]] == [
+        category
+    ]
     assert "The run has no history" in page.text
-    overlays = [attributes["alt"] for _, attributes in page.tags if attributes.get("alt", "").startswith("Attention for")]
+    overlays = [
+        attributes["alt"]
+        for _, attributes in page.tags
+        if attributes.get("alt", "").startswith("Attention for")
+    ]
     assert {alt.split(" over ")[0] for alt in overlays} == {"Attention for its own product"}
 
 
@@ -172,12 +230,16 @@ def test_what_is_refused(two_runs, records, asked, tmp_path, report, monkeypatch
     first, second = two_runs
     with pytest.raises(ctl.InputError, match="already exists"):
         write_report(first, asked, "test", report)
-    with pytest.raises(ctl.InputError, match=r"first cannot be laid beside itself. Name another one"):
+    with pytest.raises(
+        ctl.InputError, match=r"first cannot be laid beside itself. Name another one"
+    ):
         write_report(first, asked, "test", tmp_path / "report", first / ".." / "first")
     with pytest.raises(ctl.InputError, match=r"nowhere holds no trained model to lay beside"):
         write_report(first, asked, "test", tmp_path / "report", tmp_path / "nowhere")
     other = make_run(tmp_path / "other", records, ["Apparel & Accessories|Shoes"])
-    with pytest.raises(ctl.InputError, match=r"ranked different pairs .* trained on the same categories"):
+    with pytest.raises(
+        ctl.InputError, match=r"ranked different pairs .* trained on the same categories"
+    ):
         write_report(first, asked, "test", tmp_path / "report", other)
 
     def full(figure, path):
@@ -197,16 +259,24 @@ def test_from_the_command_line(two_runs, asked, tmp_path, here):
     shutil.copytree(first, run)
     arguments = ["evaluate", "--run", run, "--data", asked, "--beside", second]
     assert "name a folder for it with --report" in here(*arguments, code=2).err
-    assert "cannot be laid beside itself" in here(*arguments[:-1], run, "--report", tmp_path / "report", code=2).err
+    assert (
+        "cannot be laid beside itself"
+        in here(*arguments[:-1], run, "--report", tmp_path / "report", code=2).err
+    )
     here(*arguments, "--report", tmp_path / "report", "--json", tmp_path / "evaluation.json")
     assert {path.name for path in (tmp_path / "report").iterdir()} == FILES
     result = json.loads((tmp_path / "evaluation.json").read_text())
-    shown = Page(tmp_path / "report" / "report.html").tables["Model and baselines, with 95 % intervals"][1]
+    shown = Page(tmp_path / "report" / "report.html").tables[
+        "Model and baselines, with 95 % intervals"
+    ][1]
     assert shown[2:6] == cells(result["model"])
 
 
 def test_the_settings_that_matter():
-    one, other = ctl.Config(), ctl.Config(training=dataclasses.replace(ctl.TrainingConfig(), accumulate=2))
+    one, other = (
+        ctl.Config(),
+        ctl.Config(training=dataclasses.replace(ctl.TrainingConfig(), accumulate=2)),
+    )
     shown = dict(settings([one]))
     assert shown["model.backbone"] == ["ResNet50"]
     assert shown["model.global_tap"] == ["not set"]
@@ -222,7 +292,10 @@ def test_attention_is_bright_where_it_is_large(tmp_path):
     with Image.open(save(figure, tmp_path / "a.png")) as image:
         grey = np.asarray(image.convert("L"), float)
     height, width = grey.shape
-    right_top, left_bottom = grey[height // 5, int(width * 0.85)], grey[int(height * 0.85), width // 5]
+    right_top, left_bottom = (
+        grey[height // 5, int(width * 0.85)],
+        grey[int(height * 0.85), width // 5],
+    )
     assert right_top > left_bottom + 50
 
 

@@ -42,14 +42,22 @@ SHAPES = [(width, scheme) for width in (390, 1200) for scheme in ("light", "dark
 @pytest.mark.parametrize("page", SHAPES, indirect=True, ids=str)
 def test_axe_finds_nothing_serious(page):
     found = axe_playwright.Axe().run(page).response["violations"]
-    serious = [(one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")]
+    serious = [
+        (one["id"], one["nodes"][0]["html"][:200])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
     assert serious == []
 
 
 @pytest.mark.parametrize("page", SHAPES, indirect=True, ids=str)
 def test_nothing_is_wider_than_the_page_and_each_picture_is_there(page):
-    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
-    broken = page.evaluate("[...document.images].filter(one => !one.complete || !one.naturalWidth).map(one => one.alt)")
+    assert page.evaluate(
+        "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    )
+    broken = page.evaluate(
+        "[...document.images].filter(one => !one.complete || !one.naturalWidth).map(one => one.alt)"
+    )
     assert broken == []
 
 
@@ -57,7 +65,9 @@ def test_nothing_is_wider_than_the_page_and_each_picture_is_there(page):
 def test_a_wide_table_scrolls_with_the_keyboard(page):
     region = page.get_by_role("region", name="Model and baselines, with 95 % intervals")
     region.focus()
-    assert region.evaluate("one => one.scrollWidth > one.clientWidth && one === document.activeElement")
+    assert region.evaluate(
+        "one => one.scrollWidth > one.clientWidth && one === document.activeElement"
+    )
     page.keyboard.press("ArrowRight")
     page.wait_for_function("one => one.scrollLeft > 0", arg=region.element_handle())
 
@@ -68,17 +78,24 @@ def test_nothing_is_cut_off_on_paper(page):
     page.emulate_media(media="print")
     assert page.evaluate("document.documentElement.scrollWidth") == 703
     wide = (
-        "[...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth).map(one => one.ariaLabel)"
+        "[...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > "
+        "one.clientWidth).map(one => one.ariaLabel)"
     )
     assert page.evaluate(wide) == []
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    drawn = page.evaluate("[...document.querySelectorAll('picture img')].map(one => atob(one.currentSrc.split(',')[1]))")
+    drawn = page.evaluate(
+        "[...document.querySelectorAll('picture img')].map(one => "
+        "atob(one.currentSrc.split(',')[1]))"
+    )
     assert all("#222222" in svg for svg in drawn)
 
 
 @pytest.mark.parametrize("page", [(1200, "dark")], indirect=True, ids=str)
 def test_curves_follow_the_page(page):
-    dark = page.evaluate("[...document.querySelectorAll('picture img')].map(one => atob(one.currentSrc.split(',')[1]))")
+    dark = page.evaluate(
+        "[...document.querySelectorAll('picture img')].map(one => "
+        "atob(one.currentSrc.split(',')[1]))"
+    )
     assert len(dark) == 4
     for svg in dark:
         assert "#e6e6e6" in svg

@@ -29,7 +29,8 @@ def test_best_and_worst_of_a_table():
         0,
     ]  # 2 is of the scene of 1, 5 of that of 0; the others are worse than chance
     assert worst_pairs(PERCENTILES, GAPS, SCENES, 2) == [6, 3]  # 4 is of the scene of 6
-    assert worst_pairs(PERCENTILES, GAPS, SCENES, 9, besides=[6, 1]) == [4, 3]  # the others are better than chance
+    # the others are better than chance
+    assert worst_pairs(PERCENTILES, GAPS, SCENES, 9, besides=[6, 1]) == [4, 3]
     assert worst_pairs(PERCENTILES, GAPS, SCENES, 9, besides=range(7)) == []
 
 
@@ -48,12 +49,23 @@ def test_a_case_by_a_loop(evaluated):
         candidates = pairs.category_products[pairs.category[row]]
         distances = evaluated.ranker(np.array([row]), candidates)[0]
         own = distances[list(candidates).index(pairs.product[row])]
-        mine = {product for scene, product in zip(pairs.scene, pairs.product, strict=True) if scene == pairs.scene[row]}
+        mine = {
+            product
+            for scene, product in zip(pairs.scene, pairs.product, strict=True)
+            if scene == pairs.scene[row]
+        }
         mine |= {product for scene, product in pairs.other_positives if scene == pairs.scene[row]}
-        others = [distance for image, distance in zip(candidates, distances, strict=True) if image not in mine]
+        others = [
+            distance
+            for image, distance in zip(candidates, distances, strict=True)
+            if image not in mine
+        ]
         case = read_case([evaluated], number)
         (ranking,) = case.rankings
-        assert (case.scene_id, case.product_id) == (pairs.images.ids[pairs.scene[row]], pairs.images.ids[pairs.product[row]])
+        assert (case.scene_id, case.product_id) == (
+            pairs.images.ids[pairs.scene[row]],
+            pairs.images.ids[pairs.product[row]],
+        )
         assert ranking.rank == pytest.approx(1 + sum(distance < own for distance in others))
         assert ranking.among == 1 + len(others)
         assert ranking.percentile == pytest.approx(np.mean([distance > own for distance in others]))
@@ -61,23 +73,32 @@ def test_a_case_by_a_loop(evaluated):
         assert gaps[number] == pytest.approx(min(others) - own, abs=1e-5)
         nearest = sorted(zip(distances, pairs.images.ids[candidates], strict=True))[:6]
         assert [(one.distance, one.id) for one in ranking.nearest] == nearest
-        kinds = {pairs.images.ids[image]: "own" if image == pairs.product[row] else "other" for image in mine}
+        kinds = {
+            pairs.images.ids[image]: "own" if image == pairs.product[row] else "other"
+            for image in mine
+        }
         assert "other" in kinds.values()
-        assert [one.kind for one in ranking.nearest] == [kinds.get(id_, "negative") for _, id_ in nearest]
+        assert [one.kind for one in ranking.nearest] == [
+            kinds.get(id_, "negative") for _, id_ in nearest
+        ]
 
 
 def test_the_map_is_always_the_same_and_hides_nothing(evaluated):
     first, again = (product_map(evaluated.model, evaluated.pairs, largest=10) for _ in range(2))
     assert first == again
     assert len(first.products) == 10
-    assert first.total == len({image for rows in evaluated.pairs.category_products for image in rows})
+    assert first.total == len(
+        {image for rows in evaluated.pairs.category_products for image in rows}
+    )
     assert sum(count for _, count in first.categories) == 10
     cells = [(one.column, one.row) for one in first.products]
     assert len(set(cells)) == 10
     assert all(1 <= column <= first.columns and 1 <= row <= first.rows for column, row in cells)
     ids = dict(zip(evaluated.pairs.images.ids, range(10**6), strict=False))
     for one in first.products:
-        (index,) = (i for i, rows in enumerate(evaluated.pairs.category_products) if ids[one.id] in rows)
+        (index,) = (
+            i for i, rows in enumerate(evaluated.pairs.category_products) if ids[one.id] in rows
+        )
         assert first.categories[one.category][0] == evaluated.pairs.categories[index].split("|")[-1]
 
 
@@ -137,8 +158,16 @@ def test_product_attention_is_that_for_the_scenes_own_product(drawn_pairs):
     model = ctl.CompleteTheLook(drawn_pairs.categories, 32, **{**SMALL, "attention": "product"})
     rows = np.array([3, 40])
     found = attended_scenes(SimpleNamespace(model=model, pairs=drawn_pairs), rows)
-    scenes = next(iter(image_batches(drawn_pairs.images, drawn_pairs.scene[rows], drawn_pairs.window[rows], 2, 32)))
-    products = model.product_tower(next(iter(image_batches(drawn_pairs.images, drawn_pairs.product[rows], None, 2, 32))))
+    scenes = next(
+        iter(
+            image_batches(
+                drawn_pairs.images, drawn_pairs.scene[rows], drawn_pairs.window[rows], 2, 32
+            )
+        )
+    )
+    products = model.product_tower(
+        next(iter(image_batches(drawn_pairs.images, drawn_pairs.product[rows], None, 2, 32)))
+    )
     asked = {"scene": np.asarray(scenes), "category": np.zeros(2, np.int32)}
     regions = model.scene_tower.predict(asked, verbose=0)["attention_embeddings"]
     for scene, of_scene, product in zip(found, regions, np.asarray(products), strict=True):
@@ -146,7 +175,9 @@ def test_product_attention_is_that_for_the_scenes_own_product(drawn_pairs):
         ((name, largest, _),) = scene.overlays
         assert name == "its own product"
         assert largest == pytest.approx(weights.max() / weights.mean(), rel=1e-4)
-    assert [scene.scene_id for scene in found] == drawn_pairs.images.ids[drawn_pairs.scene[rows]].tolist()
+    assert [scene.scene_id for scene in found] == drawn_pairs.images.ids[
+        drawn_pairs.scene[rows]
+    ].tolist()
 
 
 @pytest.mark.parametrize("settings", [{"attention": "uniform"}, {"distance": "global"}])
@@ -163,7 +194,11 @@ def test_pictures_keep_their_shape():
 
 @pytest.mark.parametrize(
     ("row", "column", "words"),
-    [(0, 0, "at the top on the left"), (4, 5, "in the middle"), (8, 8, "at the bottom on the right")],
+    [
+        (0, 0, "at the top on the left"),
+        (4, 5, "in the middle"),
+        (8, 8, "at the bottom on the right"),
+    ],
 )
 def test_where_attention_is_highest(row, column, words):
     attention = np.zeros((9, 9))

@@ -29,18 +29,23 @@ def catalog(exported, records, tmp_path_factory):
 @pytest.fixture(scope="session")
 def scenes(drawn):
     """Picture files of scenes."""
-    names = [json.loads(line)["scene"] for line in (drawn / "fashion.json").read_text().splitlines()]
+    names = [
+        json.loads(line)["scene"] for line in (drawn / "fashion.json").read_text().splitlines()
+    ]
     return [drawn / "images" / f"{name}.jpg" for name in dict.fromkeys(names)][:5]
 
 
 @pytest.fixture(scope="session")
 def nearest(local, catalog):
-    """The oracle: `nearest(scene, category)` -> (distance, id) of all products of a category, by plain numpy."""
+    """The oracle: `nearest(scene, category)` -> (distance, id) of all products of a category, by
+    plain numpy."""
 
     def find(scene, category):
         query = local.embed_scene(scene, [category])["query"][0].astype(np.float64)
         distances = 2 - np.asarray(catalog.embeddings, np.float64) @ query
         rows = zip(distances, catalog.ids.to_pylist(), catalog.categories.to_pylist(), strict=True)
-        return sorted((float(distance), identity) for distance, identity, name in rows if name == category)
+        return sorted(
+            (float(distance), identity) for distance, identity, name in rows if name == category
+        )
 
     return find

@@ -69,18 +69,26 @@ def test_a_failure_leaves_the_state_before(tmp_path):
 
 def test_errors(tmp_path):
     with pytest.raises(
-        ctl.InputError, match="holds no catalog. Make one with `ctl-keras catalog --model DIR --products F --out"
+        ctl.InputError,
+        match="holds no catalog. Make one with `ctl-keras catalog --model DIR --products F --out",
     ):
         ctl.Catalog(tmp_path)
     (tmp_path / "p.csv").touch()
     with pytest.raises(
-        ctl.InputError, match=r"p.csv is a file; a catalog is a folder. Make one with `ctl-keras catalog --model DIR"
+        ctl.InputError,
+        match=(
+            r"p.csv is a file; a catalog is a folder. Make one with `ctl-keras catalog --model DIR"
+        ),
     ):
         ctl.Catalog(tmp_path / "p.csv")
     catalog = write(tmp_path / "c", ["a", "b"])
-    with pytest.raises(ctl.InputError, match=r"was embedded by another model \(hash\) than looks \(other\)"):
+    with pytest.raises(
+        ctl.InputError, match=r"was embedded by another model \(hash\) than looks \(other\)"
+    ):
         catalog.require_model({"model_hash": "other"}, "looks")
-    with pytest.raises(ctl.InputError, match=r"was embedded by another model \(hash\) than looks \(None\)"):
+    with pytest.raises(
+        ctl.InputError, match=r"was embedded by another model \(hash\) than looks \(None\)"
+    ):
         catalog.require_model({}, "looks")
     with pytest.raises(ctl.InputError, match="no product has the id 'z'"):
         catalog.mask(["a", "z"])
@@ -110,7 +118,9 @@ def test_files_that_do_not_belong_together(tmp_path):
     write(tmp_path / "c", ["a", "b"])
     write(tmp_path / "d", ["a", "b", "c"])
     shutil.copy(tmp_path / "d" / "1" / "embeddings.npy", tmp_path / "c" / "1" / "embeddings.npy")
-    with pytest.raises(ctl.InputError, match=r"2 products, embeddings \[3, 4\], and its manifest says \[2, 4\]"):
+    with pytest.raises(
+        ctl.InputError, match=r"2 products, embeddings \[3, 4\], and its manifest says \[2, 4\]"
+    ):
         ctl.Catalog(tmp_path / "c")
     manifest = json.loads((tmp_path / "d" / "1" / "manifest.json").read_text())
     assert set(manifest["files"]) == {"embeddings.npy", "products.arrow", "rejected.jsonl"}

@@ -25,7 +25,13 @@ def shop(records, tmp_path):
     (tmp_path / "images").mkdir()
     for row in rows:
         shutil.copy(records / row["image"], tmp_path / "images" / f"{row['id']}.jpg")
-    return Shop(tmp_path, [{**row, "image": f"images/{row['id']}.jpg", "price": 10 + 5 * n} for n, row in enumerate(rows)])
+    return Shop(
+        tmp_path,
+        [
+            {**row, "image": f"images/{row['id']}.jpg", "price": 10 + 5 * n}
+            for n, row in enumerate(rows)
+        ],
+    )
 
 
 class Shop:
@@ -40,11 +46,15 @@ class Shop:
             writer = csv.DictWriter(file, self.rows[0])
             writer.writeheader()
             writer.writerows(self.rows)
-        return build_catalog(model, self.folder / "products.csv", self.folder / "catalog", **arguments)
+        return build_catalog(
+            model, self.folder / "products.csv", self.folder / "catalog", **arguments
+        )
 
 
 def equal(catalog, other):
-    return catalog.table.equals(other.table) and np.array_equal(catalog.embeddings, other.embeddings)
+    return catalog.table.equals(other.table) and np.array_equal(
+        catalog.embeddings, other.embeddings
+    )
 
 
 def test_embeddings_are_those_of_the_model(shop, exported, local):
@@ -62,8 +72,13 @@ def test_embeddings_are_those_of_the_model(shop, exported, local):
     assert catalog.products([0])[0]["price"] == by_id[catalog.ids[0].as_py()]["price"]
     assert catalog.manifest["model_hash"] == local.manifest["model_hash"]
     assert catalog.manifest["update"] == {
-        "added": 12, "changed": 0, "removed": 0, "unchanged": 0, "embedded": 12, "rejected": {},
-    }  # fmt: skip
+        "added": 12,
+        "changed": 0,
+        "removed": 0,
+        "unchanged": 0,
+        "embedded": 12,
+        "rejected": {},
+    }
     assert sum(catalog.manifest["categories"].values()) == 12
     assert [path.name for path in catalog.folder.iterdir()] == ["1"]
 
@@ -76,15 +91,31 @@ def test_an_update_embeds_what_is_new(shop, exported):
     shop.rows = [row for row in shop.rows if row is not removed] + [{**renamed, "id": "new"}]
     after = shop.build(exported)
     counts = after.manifest["update"]
-    assert counts == {"added": 1, "changed": 1, "removed": 1, "unchanged": 10, "embedded": 1, "rejected": {}}
+    assert counts == {
+        "added": 1,
+        "changed": 1,
+        "removed": 1,
+        "unchanged": 10,
+        "embedded": 1,
+        "rejected": {},
+    }
     assert [path.name for path in after.folder.iterdir()] == ["2"]
     assert sorted(after.ids.to_pylist()) == sorted(row["id"] for row in shop.rows)
     assert after.where("price == 999").sum() == 1
     rows = {identity: row for row, identity in enumerate(after.ids.to_pylist())}
-    np.testing.assert_allclose(after.embeddings[rows[changed["id"]]], after.embeddings[rows[shop.rows[4]["id"]]], atol=1e-6)
-    np.testing.assert_array_equal(after.embeddings[rows["new"]], after.embeddings[rows[renamed["id"]]])
-    old = {identity: row for row, identity in enumerate(before.ids.to_pylist())}  # its files are mapped still
-    np.testing.assert_array_equal(before.embeddings[old[dearer["id"]]], after.embeddings[rows[dearer["id"]]])
+    np.testing.assert_allclose(
+        after.embeddings[rows[changed["id"]]],
+        after.embeddings[rows[shop.rows[4]["id"]]],
+        atol=1e-6,
+    )
+    np.testing.assert_array_equal(
+        after.embeddings[rows["new"]], after.embeddings[rows[renamed["id"]]]
+    )
+    # its files are mapped still
+    old = {identity: row for row, identity in enumerate(before.ids.to_pylist())}
+    np.testing.assert_array_equal(
+        before.embeddings[old[dearer["id"]]], after.embeddings[rows[dearer["id"]]]
+    )
     fresh = build_catalog(exported, shop.folder / "products.csv", shop.folder / "fresh")
     assert fresh.table.equals(after.table)
     np.testing.assert_allclose(fresh.embeddings, after.embeddings, atol=1e-6)
@@ -108,13 +139,17 @@ def test_bad_pictures_are_left_out_and_explained(shop, exported, capsys):
     }
     assert catalog.manifest["update"]["rejected"] == expected
     assert len(catalog) == 6
-    lines = [json.loads(line) for line in (catalog.folder / "1" / "rejected.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for line in (catalog.folder / "1" / "rejected.jsonl").read_text().splitlines()
+    ]
     assert {line["id"] for line in lines} == {row["id"] for row in shop.rows[:6]}
     assert "  2 left out: not a JPEG, PNG, GIF or BMP picture" in describe(catalog)
     assert "(6 added, 0 changed, 0 removed; 10 pictures embedded)" in describe(catalog)
     # a mended picture is another file
     shutil.copy(shop.picture(shop.rows[7]), shop.picture(cut))
-    assert shop.build(exported).manifest["update"]["embedded"] == 4  # the other three are tried again
+    # the other three are tried again
+    assert shop.build(exported).manifest["update"]["embedded"] == 4
 
 
 def test_nothing_that_can_be_used(shop, exported):
@@ -123,11 +158,17 @@ def test_nothing_that_can_be_used(shop, exported):
     catalog = shop.build(exported)
     assert len(catalog) == 0
     assert catalog.embeddings.shape == (0, 16)
-    assert shop.build(exported).manifest["update"]["rejected"] == {"the model does not know the category Socks": 12}
+    assert shop.build(exported).manifest["update"]["rejected"] == {
+        "the model does not know the category Socks": 12
+    }
 
 
 def test_an_interrupted_run_goes_on(shop, exported, monkeypatch):
-    undisturbed = build_catalog(exported, shop.build(exported) and shop.folder / "products.csv", shop.folder / "undisturbed")
+    undisturbed = build_catalog(
+        exported,
+        shop.build(exported) and shop.folder / "products.csv",
+        shop.folder / "undisturbed",
+    )
     monkeypatch.setattr(embedding, "_PART", 4)
     real, embedded = embedding.embed_pictures, []
 
@@ -141,9 +182,13 @@ def test_an_interrupted_run_goes_on(shop, exported, monkeypatch):
     shutil.rmtree(shop.folder / "catalog")
     with pytest.raises(KeyboardInterrupt):
         shop.build(exported)
-    with pytest.raises(ctl.InputError, match="holds no catalog. Make one with `ctl-keras catalog --model DIR"):
+    with pytest.raises(
+        ctl.InputError, match="holds no catalog. Make one with `ctl-keras catalog --model DIR"
+    ):
         ctl.Catalog(shop.folder / "catalog")
-    monkeypatch.setattr(embedding, "embed_pictures", lambda model, data: embedded.extend(data) or real(model, data))
+    monkeypatch.setattr(
+        embedding, "embed_pictures", lambda model, data: embedded.extend(data) or real(model, data)
+    )
     catalog = shop.build(exported)
     assert len(embedded) == 12
     assert catalog.manifest["update"]["embedded"] == 4
@@ -165,7 +210,9 @@ def test_a_killed_run_goes_on(shop, exported):
     undisturbed = shop.build(exported)
     shutil.move(undisturbed.folder, shop.folder / "undisturbed")
     out = shop.folder / "catalog"
-    process = subprocess.Popen([sys.executable, "-c", PROCESS, str(exported), str(shop.folder / "products.csv"), str(out)])
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROCESS, str(exported), str(shop.folder / "products.csv"), str(out)]
+    )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and len(list(out.glob(".parts-*/*.parquet"))) < 2:
         time.sleep(0.002)
@@ -174,12 +221,19 @@ def test_a_killed_run_goes_on(shop, exported):
     catalog = shop.build(exported)
     assert catalog.manifest["update"]["embedded"] < 12
     assert catalog.table.equals(ctl.Catalog(shop.folder / "undisturbed").table)
-    np.testing.assert_allclose(catalog.embeddings, ctl.Catalog(shop.folder / "undisturbed").embeddings, atol=1e-6)
+    np.testing.assert_allclose(
+        catalog.embeddings, ctl.Catalog(shop.folder / "undisturbed").embeddings, atol=1e-6
+    )
 
 
 def test_what_a_killed_writer_leaves_is_no_part(shop, exported):
     with pytest.raises(RuntimeError):
-        shop.build(exported, embed=lambda model, pictures, parts: (parts / ".tmp-a.parquet").write_bytes(b"PAR1 half"))
+        shop.build(
+            exported,
+            embed=lambda model, pictures, parts: (parts / ".tmp-a.parquet").write_bytes(
+                b"PAR1 half"
+            ),
+        )
     assert shop.build(exported).manifest["update"]["embedded"] == 12
 
 
@@ -188,7 +242,10 @@ def test_another_models_catalog(shop, exported, tmp_path):
     shutil.copytree(exported, tmp_path / "other")
     path = tmp_path / "other" / "1" / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "model_hash": "0" * 64}))
-    with pytest.raises(ctl.InputError, match=r"was embedded by another model \(\w{12}\) than .*other \(000000000000\)"):
+    with pytest.raises(
+        ctl.InputError,
+        match=r"was embedded by another model \(\w{12}\) than .*other \(000000000000\)",
+    ):
         shop.build(tmp_path / "other")
 
 
@@ -207,7 +264,9 @@ def test_a_model_that_gives_no_finite_numbers(shop, exported, monkeypatch):
 
 
 def test_an_embedder_that_leaves_some_out(shop, exported):
-    with pytest.raises(RuntimeError, match="12 of 12 pictures were not embedded. Start it again to go on."):
+    with pytest.raises(
+        RuntimeError, match="12 of 12 pictures were not embedded. Start it again to go on."
+    ):
         shop.build(exported, embed=lambda *_: None)
 
 
@@ -215,7 +274,9 @@ def test_beam_embeds_the_same(shop, exported):
     pytest.importorskip("apache_beam")
     from ctl_keras.retrieval.beam_embedding import embed_with_beam
 
-    here = build_catalog(exported, shop.build(exported) and shop.folder / "products.csv", shop.folder / "here")
+    here = build_catalog(
+        exported, shop.build(exported) and shop.folder / "products.csv", shop.folder / "here"
+    )
     shutil.rmtree(shop.folder / "catalog")
     shop.picture(shop.rows[0]).write_text("no picture")
     catalog = shop.build(exported, embed=embed_with_beam())

@@ -32,7 +32,11 @@ def expected(vectors, query, k, allowed):
     share=st.sampled_from([0.0, 0.02, 0.2, 0.9, 1.0]),
     cuts=st.lists(st.integers(0, 300), max_size=3),
     sizes=st.fixed_dictionaries(
-        {"_ROWS": st.integers(1, 90), "_ONE_THREAD": st.integers(1, 400), "_QUERIES": st.integers(1, 60)}
+        {
+            "_ROWS": st.integers(1, 90),
+            "_ONE_THREAD": st.integers(1, 400),
+            "_QUERIES": st.integers(1, 60),
+        }
     ),
     threads=st.integers(1, 4),
 )
@@ -56,7 +60,9 @@ def test_scan(seed, rows, dim, queries, k, share, cuts, sizes, threads):
 @pytest.mark.parametrize("queries", [1, 2, 5, 64, 130])
 def test_sizes_as_they_are(queries):
     random = np.random.default_rng(queries)
-    vectors, asked = (random.standard_normal((count, 128)).astype(np.float32) for count in (40_000, queries))
+    vectors, asked = (
+        random.standard_normal((count, 128)).astype(np.float32) for count in (40_000, queries)
+    )
     allowed = random.random(len(vectors)) < 0.5
     for query, (found, products) in zip(asked, scan([vectors], asked, 10, allowed), strict=True):
         wanted, values = expected(vectors, query, 10, allowed)
@@ -83,8 +89,15 @@ def test_additions_make_few_segments(tmp_path):
 
 def test_columns_of_any_arrow_type():
     vectors = whole_numbers(np.random.default_rng(0), (4, 3))
-    ids = pa.chunked_array([pa.array(["a", "b"], pa.large_string()), pa.array(["c", "d"], pa.large_string())])
-    chunks = [pa.array(names).dictionary_encode() for names in (["Hats", "Shoes"], ["Shoes", "Bags"])]
+    ids = pa.chunked_array(
+        [pa.array(["a", "b"], pa.large_string()), pa.array(["c", "d"], pa.large_string())]
+    )
+    chunks = [
+        pa.array(names).dictionary_encode() for names in (["Hats", "Shoes"], ["Shoes", "Bags"])
+    ]
     index = ExactIndex().build(vectors, ids, pa.chunked_array(chunks))
-    found = [set(index.search(vectors[0], 4, category).ids[0]) - {""} for category in ("Hats", "Shoes", "Bags")]
+    found = [
+        set(index.search(vectors[0], 4, category).ids[0]) - {""}
+        for category in ("Hats", "Shoes", "Bags")
+    ]
     assert found == [{"a"}, {"b", "c"}, {"d"}]

@@ -24,7 +24,11 @@ def vectors(count, seed=0):
 
 
 def products(count, seed=0):
-    return vectors(count, seed), [f"p{n}" for n in range(count)], [CATEGORIES[n % 3] for n in range(count)]
+    return (
+        vectors(count, seed),
+        [f"p{n}" for n in range(count)],
+        [CATEGORIES[n % 3] for n in range(count)],
+    )
 
 
 @pytest.fixture(params=["exact", "flat", "hnsw", "milvus"])
@@ -56,7 +60,9 @@ def oracle(table, query, k, category=None, allowed=lambda identity: True):
 def assert_finds(found, row, expected):
     count = len(expected)
     assert found.found[row] == count
-    np.testing.assert_allclose(found.distances[row, :count], [distance for distance, _ in expected], atol=1e-5)
+    np.testing.assert_allclose(
+        found.distances[row, :count], [distance for distance, _ in expected], atol=1e-5
+    )
     assert found.ids[row, :count].tolist() == [identity for _, identity in expected]
     assert found.ids[row, count:].tolist() == [""] * (found.ids.shape[1] - count)
     assert np.isinf(found.distances[row, count:]).all()
@@ -67,25 +73,41 @@ def assert_finds(found, row, expected):
 def test_search(make):
     embeddings, ids, categories = products(300)
     index = make().build(embeddings, ids, categories)
-    table = {identity: (vector, name) for identity, vector, name in zip(ids, embeddings, categories, strict=True)}
+    table = {
+        identity: (vector, name)
+        for identity, vector, name in zip(ids, embeddings, categories, strict=True)
+    }
     queries = vectors(4, 1)
     found = index.search(queries, 7)
-    assert (found.ids.dtype, found.distances.dtype, found.rows.dtype) == (object, np.float32, np.int64)
+    assert (found.ids.dtype, found.distances.dtype, found.rows.dtype) == (
+        object,
+        np.float32,
+        np.int64,
+    )
     for row, query in enumerate(queries):
         assert_finds(found, row, oracle(table, query, 7))
         assert [ids[place] for place in found.rows[row]] == found.ids[row].tolist()
     assert_finds(index.search(queries[0], 7), 0, oracle(table, queries[0], 7))
-    found = index.search(queries, 200, ["Shoes", "Hats", "Shoes", "Bags"])  # more than a category has
+    # more than a category has
+    found = index.search(queries, 200, ["Shoes", "Hats", "Shoes", "Bags"])
     for row, name in enumerate(["Shoes", "Hats", "Shoes", "Bags"]):
         assert_finds(found, row, oracle(table, queries[row], 200, name))
     some = {f"p{n}" for n in range(0, 300, 7)}
     found = index.search(queries, 5, "Shoes", include=sorted(some), exclude=["p7"])
     for row, query in enumerate(queries):
-        assert_finds(found, row, oracle(table, query, 5, "Shoes", lambda identity: identity in some - {"p7"}))
+        assert_finds(
+            found,
+            row,
+            oracle(table, query, 5, "Shoes", lambda identity: identity in some - {"p7"}),
+        )
     mask = np.arange(300) % 2 == 0
     found = index.search(queries, 5, include=mask, exclude=np.arange(300) > 280)
     for row, query in enumerate(queries):
-        assert_finds(found, row, oracle(table, query, 5, None, lambda identity: int(identity[1:]) in range(0, 281, 2)))
+        assert_finds(
+            found,
+            row,
+            oracle(table, query, 5, None, lambda identity: int(identity[1:]) in range(0, 281, 2)),
+        )
     assert index.search(queries, 3, "Shoes", include=["p0"]).found.tolist() == [0] * 4
 
 
@@ -99,11 +121,19 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 @given(steps=STEPS)
 def test_any_sequence_of_changes(make, steps, tmp_path_factory):
     pool = vectors(16, 3)
-    index, table = make().build(pool[:2], ["p0", "p1"], ["Hats", "Shoes"]), {"p0": (pool[0], "Hats"), "p1": (pool[1], "Shoes")}
+    index, table = (
+        make().build(pool[:2], ["p0", "p1"], ["Hats", "Shoes"]),
+        {
+            "p0": (pool[0], "Hats"),
+            "p1": (pool[1], "Shoes"),
+        },
+    )
     folder = tmp_path_factory.mktemp("index") / "saved"
     for step, numbers in steps:
         ids = [f"p{n}" for n in numbers]
@@ -113,11 +143,15 @@ def test_any_sequence_of_changes(make, steps, tmp_path_factory):
         elif step == "add":
             names = [CATEGORIES[n % 3] for n in numbers]
             if known := [identity for identity in ids if identity in table]:
-                with pytest.raises(ctl.InputError, match=f"has a product of the id '{known[0]}' already"):
+                with pytest.raises(
+                    ctl.InputError, match=f"has a product of the id '{known[0]}' already"
+                ):
                     index.add(pool[numbers], ids, names)
             else:
                 index.add(pool[numbers].reshape(-1, DIM), ids, names)
-                table.update({i: (pool[n], name) for i, n, name in zip(ids, numbers, names, strict=True)})
+                table.update(
+                    {i: (pool[n], name) for i, n, name in zip(ids, numbers, names, strict=True)}
+                )
         elif unknown := [identity for identity in ids if identity not in table]:
             with pytest.raises(ctl.InputError, match=f"no product has the id '{unknown[0]}'"):
                 index.remove(ids)
@@ -137,7 +171,9 @@ def test_save_and_load(make, tmp_path):
     loaded = type(index).load(tmp_path / "index")
     assert len(loaded) == 49
     assert "new" not in loaded.search(vectors(1, 9), 49).ids
-    with pytest.raises(ctl.InputError, match="No product has the category 'Scarves'. There are: Hats, Shoes, Bags"):
+    with pytest.raises(
+        ctl.InputError, match="No product has the category 'Scarves'. There are: Hats, Shoes, Bags"
+    ):
         loaded.search(vectors(1), 1, "Scarves")
     loaded.add(vectors(1, 9), ["new"], ["Scarves"])
     assert loaded.search(vectors(1, 9), 1).ids.tolist() == [["new"]]
@@ -157,8 +193,14 @@ def test_empty(make):
 
 def test_wrong_input(make):
     index = make()
-    for call in (lambda: index.search(vectors(1), 1), lambda: index.remove(["a"]), lambda: index.add(*products(1))):
-        with pytest.raises(ctl.InputError, match="The index holds nothing yet: call `build` first."):
+    for call in (
+        lambda: index.search(vectors(1), 1),
+        lambda: index.remove(["a"]),
+        lambda: index.add(*products(1)),
+    ):
+        with pytest.raises(
+            ctl.InputError, match="The index holds nothing yet: call `build` first."
+        ):
             call()
     embeddings, ids, categories = products(5)
     bad = embeddings.copy()
@@ -180,15 +222,23 @@ def test_wrong_input(make):
         ({"query": np.zeros((2, 3))}, r"`query` must be \[queries, 8\]. Received: \[2, 3\]"),
         ({"query": bad[:3]}, "`query` must be finite. Row 2 is not."),
         ({"category": "Shoe"}, "No product has the category 'Shoe'. Did you mean 'Shoes'?"),
-        ({"category": ["Hats", "Hats"]}, "`category` must be one for all queries or one for each. Received: 2 for 1"),
+        (
+            {"category": ["Hats", "Hats"]},
+            "`category` must be one for all queries or one for each. Received: 2 for 1",
+        ),
         ({"include": ["p1", "x", "y"]}, r"`include`: no product has the id 'x' \(nor 1 more"),
         ({"exclude": ["x"]}, "`exclude`: no product has the id 'x'"),
         ({"exclude": "p1"}, "`exclude` must be a list of ids. Received: 'p1'"),
-        ({"include": np.ones(3, bool)}, r"`include` must be \[5\], one for each row. Received: \[3\]"),
+        (
+            {"include": np.ones(3, bool)},
+            r"`include` must be \[5\], one for each row. Received: \[3\]",
+        ),
     ):
         with pytest.raises(ctl.InputError, match=message):
             index.search(**{"query": vectors(1), "k": 1, **arguments})
-    with pytest.raises(ctl.InputError, match=r"The index holds vectors of 8 numbers. Received: \[1, 3\]"):
+    with pytest.raises(
+        ctl.InputError, match=r"The index holds vectors of 8 numbers. Received: \[1, 3\]"
+    ):
         index.add(np.ones((1, 3), np.float32), ["q"], ["Hats"])
     with pytest.raises(ctl.InputError, match="The id 'q' occurs more than once"):
         index.add(vectors(2), ["q", "q"], ["Hats", "Hats"])
@@ -201,16 +251,25 @@ def test_what_is_no_index(tmp_path):
     with pytest.raises(ctl.InputError, match="holds no index. `save` writes one."):
         ExactIndex.load(tmp_path)
     ExactIndex().build(*products(2)).save(tmp_path / "index")
-    with pytest.raises(ctl.InputError, match="holds an index of the kind exact, format 1; FaissIndex reads faiss, format 1."):
+    with pytest.raises(
+        ctl.InputError,
+        match="holds an index of the kind exact, format 1; FaissIndex reads faiss, format 1.",
+    ):
         FaissIndex.load(tmp_path / "index")
 
 
 def test_extras_that_are_not_installed(monkeypatch, tmp_path):
     for module in ("faiss", "pymilvus"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ctl.InputError, match=r"FAISS is not installed. Install it with: pip install ctl-keras\[faiss\]"):
+    with pytest.raises(
+        ctl.InputError,
+        match=r"FAISS is not installed. Install it with: pip install ctl-keras\[faiss\]",
+    ):
         FaissIndex()
-    with pytest.raises(ctl.InputError, match=r"pymilvus is not installed. Install it with: pip install ctl-keras\[milvus\]"):
+    with pytest.raises(
+        ctl.InputError,
+        match=r"pymilvus is not installed. Install it with: pip install ctl-keras\[milvus\]",
+    ):
         MilvusIndex(str(tmp_path / "m.db"))
 
 
@@ -220,24 +279,37 @@ def test_cells_and_product_quantisation(tmp_path):
     index = FaissIndex("ivfpq", effort=50).build(embeddings, ids, categories)
     exact = ExactIndex().build(embeddings, ids, categories)
     queries = embeddings[:50]
-    kept = [len(set(a) & set(b)) for a, b in zip(index.search(queries, 10).ids, exact.search(queries, 10).ids, strict=True)]
+    kept = [
+        len(set(a) & set(b))
+        for a, b in zip(index.search(queries, 10).ids, exact.search(queries, 10).ids, strict=True)
+    ]
     assert np.mean(kept) > 5
     assert not index.is_exact
     found = index.search(queries, 10, "Shoes", include=ids[:60], exclude=ids[:30])
     assert (found.found == 10).all()  # there are ten, in cells that a search would not see
-    assert {identity for row in found.ids for identity in row} == {f"p{n}" for n in range(31, 60, 3)}
+    assert {identity for row in found.ids for identity in row} == {
+        f"p{n}" for n in range(31, 60, 3)
+    }
     index.save(tmp_path / "index")
-    np.testing.assert_array_equal(FaissIndex.load(tmp_path / "index").search(queries, 10).ids, index.search(queries, 10).ids)
-    with pytest.raises(ctl.InputError, match="`ivfpq` learns from at least 1024 products; take `flat`. Received: 300"):
+    np.testing.assert_array_equal(
+        FaissIndex.load(tmp_path / "index").search(queries, 10).ids, index.search(queries, 10).ids
+    )
+    with pytest.raises(
+        ctl.InputError,
+        match="`ivfpq` learns from at least 1024 products; take `flat`. Received: 300",
+    ):
         FaissIndex("ivfpq").build(*products(300))
-    with pytest.raises(ctl.InputError, match="`method` must be one of flat, hnsw, ivfpq. Received: tree"):
+    with pytest.raises(
+        ctl.InputError, match="`method` must be one of flat, hnsw, ivfpq. Received: tree"
+    ):
         FaissIndex("tree")
 
 
 @pytest.mark.parametrize("block", [7, 64, 1000])
 @pytest.mark.parametrize("k", [1, 10, 300, 400])
 def test_blocks_do_not_matter(monkeypatch, tmp_path, block, k):
-    """Ties, which few different values make, are ordered as the products are; vectors on disk are not copied."""
+    """Ties, which few different values make, are ordered as the products are; vectors on disk are
+    not copied."""
     monkeypatch.setattr(exact_scan, "_ROWS", block)
     monkeypatch.setattr(exact_scan, "_ONE_THREAD", 4 * DIM * 5)  # tiles of 4 rows, for 5 queries
     values = np.random.default_rng(block).integers(-1, 2, (300, DIM)).astype(np.float32)
@@ -246,29 +318,45 @@ def test_blocks_do_not_matter(monkeypatch, tmp_path, block, k):
     index = ExactIndex().build(mapped, [f"p{n}" for n in range(300)], ["any"] * 300)
     assert index._segments[0] is mapped
     queries = np.random.default_rng(1).integers(-1, 2, (5, DIM)).astype(np.float32)
-    for allowed in (np.ones(300, bool), np.arange(300) % 2 == 0, np.arange(300) % 20 == 3, np.arange(300) > 250):
+    for allowed in (
+        np.ones(300, bool),
+        np.arange(300) % 2 == 0,
+        np.arange(300) % 20 == 3,
+        np.arange(300) > 250,
+    ):
         for asked in (queries, queries[:1]):
             found = index.search(asked, k, include=allowed)
             for row, query in enumerate(asked):
                 products = values @ query
-                order = [place for place in np.argsort(-products, kind="stable") if allowed[place]][:k]
+                order = [place for place in np.argsort(-products, kind="stable") if allowed[place]][
+                    :k
+                ]
                 assert found.rows[row, : len(order)].tolist() == order
-                np.testing.assert_array_equal(found.distances[row, : len(order)], 2 - products[order])
+                np.testing.assert_array_equal(
+                    found.distances[row, : len(order)], 2 - products[order]
+                )
 
 
 def test_a_milvus_that_cannot_be_opened(tmp_path):
     pytest.importorskip("milvus_lite")
     (tmp_path / "file").touch()
-    with pytest.raises(ctl.InputError, match="Milvus at .*file/m.db cannot be opened: .* A file is open in one process"):
+    with pytest.raises(
+        ctl.InputError,
+        match="Milvus at .*file/m.db cannot be opened: .* A file is open in one process",
+    ):
         MilvusIndex(str(tmp_path / "file" / "m.db"))
 
 
 def test_milvus_returns_no_more_than_it_can(tmp_path):
     pytest.importorskip("milvus_lite")
     index = MilvusIndex(str(tmp_path / "m.db")).build(*products(3))
-    with pytest.raises(ctl.InputError, match="Milvus returns at most 16384 products. Received: k=20000"):
+    with pytest.raises(
+        ctl.InputError, match="Milvus returns at most 16384 products. Received: k=20000"
+    ):
         index.search(vectors(1), 20000)
     index.save(tmp_path / "index")
     index._client.drop_collection("ctl_products")
-    with pytest.raises(ctl.InputError, match="has no collection ctl_products. Build the index anew."):
+    with pytest.raises(
+        ctl.InputError, match="has no collection ctl_products. Build the index anew."
+    ):
         MilvusIndex.load(tmp_path / "index")

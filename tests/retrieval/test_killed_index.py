@@ -1,4 +1,5 @@
-"""A process that is killed at any point while it adds, removes and saves leaves the state before or the state after."""
+"""A process that is killed at any point while it adds, removes and saves leaves the state before or
+the state after."""
 
 import multiprocessing
 import os
@@ -62,7 +63,9 @@ def look(kind, folder):
         found = index.search(vector([0]), COUNT)
         assert found.found[0] == COUNT
         numbers = [int(identity[1:]) for identity in found.ids[0]]
-        np.testing.assert_allclose(found.distances[0], 2 - vector(numbers) @ vector([0])[0], atol=1e-4)
+        np.testing.assert_allclose(
+            found.distances[0], 2 - vector(numbers) @ vector([0])[0], atol=1e-4
+        )
     assert sorted(numbers) == list(range(min(numbers), min(numbers) + COUNT))
     assert min(numbers) % STEP == 0
     return min(numbers), index
@@ -80,7 +83,9 @@ def test_what_a_killed_process_leaves(kind, tmp_path):
         write(folder, 0)
     else:
         index = ExactIndex() if kind == "exact" else FaissIndex(kind)
-        index.build(vector(range(COUNT)), [f"p{number}" for number in range(COUNT)], ["any"] * COUNT).save(folder)
+        index.build(
+            vector(range(COUNT)), [f"p{number}" for number in range(COUNT)], ["any"] * COUNT
+        ).save(folder)
     reached, unfinished = 0, 0
     for _ in range(KILLS):
         started = context.Event()

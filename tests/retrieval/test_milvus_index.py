@@ -13,7 +13,9 @@ IDS, CATEGORIES = [f"p{n}" for n in range(8)], ["Hats", "Shoes"] * 4
 
 def stored(index):
     """Rows in the database."""
-    answer = index._client.query(index.collection, filter="row >= 0", output_fields=["row"], limit=100)
+    answer = index._client.query(
+        index.collection, filter="row >= 0", output_fields=["row"], limit=100
+    )
     return sorted(entry["row"] for entry in answer)
 
 

@@ -87,8 +87,16 @@ def test_an_empty_table(tmp_path):
     [
         ("none.csv", None, r"The table of products .*none.csv does not exist"),
         ("p.csv", "id,category\n", "lacks the column image. Needed: id, image, category"),
-        ("p.csv", HEADER.replace("price", "fingerprint"), "has a column of the reserved name fingerprint"),
-        ("p.csv", b"id,image,category\n\xff\xfe,\xff,\xff\n", "is neither CSV in UTF-8 nor Parquet"),
+        (
+            "p.csv",
+            HEADER.replace("price", "fingerprint"),
+            "has a column of the reserved name fingerprint",
+        ),
+        (
+            "p.csv",
+            b"id,image,category\n\xff\xfe,\xff,\xff\n",
+            "is neither CSV in UTF-8 nor Parquet",
+        ),
         ("p.csv", "", "is neither CSV in UTF-8 nor Parquet"),
         ("p.parquet", "id,image", "is neither CSV in UTF-8 nor Parquet"),
     ],
@@ -101,16 +109,33 @@ def test_errors(tmp_path, name, text, message):
 def test_a_folder_and_a_column_of_lists(tmp_path):
     with pytest.raises(ctl.InputError, match="is a folder; a CSV or Parquet file is needed"):
         read(tmp_path)
-    pa.parquet.write_table(pa.table({"id": [["a"]], "image": ["a"], "category": ["Shoes"]}), tmp_path / "p.parquet")
-    with pytest.raises(ctl.InputError, match=r"The column id of .*p.parquet must be text. It holds list"):
+    pa.parquet.write_table(
+        pa.table({"id": [["a"]], "image": ["a"], "category": ["Shoes"]}), tmp_path / "p.parquet"
+    )
+    with pytest.raises(
+        ctl.InputError, match=r"The column id of .*p.parquet must be text. It holds list"
+    ):
         read(tmp_path / "p.parquet")
 
 
-@given(st.lists(st.tuples(st.sampled_from(["", "a", "b", "c"]), st.sampled_from(["x", ""]), st.sampled_from(["Shoes", "?"]))))
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["", "a", "b", "c"]),
+            st.sampled_from(["x", ""]),
+            st.sampled_from(["Shoes", "?"]),
+        )
+    )
+)
 def test_each_row_is_kept_or_explained(tmp_path_factory, rows):
     path = tmp_path_factory.getbasetemp() / "rows.parquet"
     columns = zip(*rows, strict=True) if rows else ([], [], [])
-    pa.parquet.write_table(pa.table([pa.array(column, pa.string()) for column in columns], ["id", "image", "category"]), path)
+    pa.parquet.write_table(
+        pa.table(
+            [pa.array(column, pa.string()) for column in columns], ["id", "image", "category"]
+        ),
+        path,
+    )
     table, rejected = read(path)
     assert table.num_rows + len(rejected.rows) == len(rows)
     seen: set[str] = set()

@@ -52,7 +52,9 @@ def test_filters(recommender, scenes, nearest, catalog):
     expected = [identity for _, identity in nearest(scenes[1], SHOES) if price[identity] < 50]
     found = recommender.recommend(scenes[1], ["Shoes"], k=4, where="price < 50")["Shoes"]
     assert [row["id"] for row in found] == expected[:4]
-    found = recommender.recommend(scenes[1], ["Shoes"], k=4, where="price < 50", include=expected[1:], exclude=expected[2:3])
+    found = recommender.recommend(
+        scenes[1], ["Shoes"], k=4, where="price < 50", include=expected[1:], exclude=expected[2:3]
+    )
     assert [row["id"] for row in found["Shoes"]] == [expected[1], *expected[3:6]]
     assert recommender.recommend(scenes[1], ["Shoes"], where="price < 0") == {"Shoes": []}
     text = format_products(recommender.recommend(scenes[1], ["Shoes"], k=500), 500)
@@ -68,15 +70,24 @@ def test_an_approximate_index_is_ranked_anew(exported, catalog, scenes, nearest,
     found = approximate.recommend(scenes[2], ["Shoes"], k=5)["Shoes"]
     expected = nearest(scenes[2], SHOES)[:5]
     assert [row["id"] for row in found] == [identity for _, identity in expected]
-    assert [row["hybrid_distance"] for row in found] == pytest.approx([distance for distance, _ in expected], abs=1e-5)
+    assert [row["hybrid_distance"] for row in found] == pytest.approx(
+        [distance for distance, _ in expected], abs=1e-5
+    )
     approximate.index.save(tmp_path / "index")
     loaded = ctl.Recommender(exported, catalog.folder, FaissIndex.load(tmp_path / "index"))
     assert loaded.recommend(scenes[2], ["Shoes"], k=5)["Shoes"] == found
     approximate.index.remove([found[0]["id"]])
-    removed = ctl.Recommender(exported, catalog.folder, approximate.index).recommend(scenes[2], ["Shoes"], k=4)["Shoes"]
+    removed = ctl.Recommender(exported, catalog.folder, approximate.index).recommend(
+        scenes[2], ["Shoes"], k=4
+    )["Shoes"]
     assert removed == found[1:]
-    other = FaissIndex("flat").build(catalog.embeddings[::-1].copy(), catalog.ids[::-1], catalog.categories[::-1])
-    with pytest.raises(ctl.InputError, match="The index was not built from the catalog .*, or not from its newest state"):
+    other = FaissIndex("flat").build(
+        catalog.embeddings[::-1].copy(), catalog.ids[::-1], catalog.categories[::-1]
+    )
+    with pytest.raises(
+        ctl.InputError,
+        match="The index was not built from the catalog .*, or not from its newest state",
+    ):
         ctl.Recommender(exported, catalog.folder, other)
 
 
@@ -107,7 +118,9 @@ def test_near_identical_products_are_thinned_out(exported, catalog, scenes, tmp_
 
 
 @pytest.mark.parametrize("settings", [{"squared": False}, {"attention": "product"}])
-def test_without_inner_product_candidates_are_ranked_by_the_model(settings, drawn_pairs, records, scenes, tmp_path):
+def test_without_inner_product_candidates_are_ranked_by_the_model(
+    settings, drawn_pairs, records, scenes, tmp_path
+):
     from tests.conftest import SMALL
 
     model = ctl.CompleteTheLook(drawn_pairs.categories, 32, **SMALL, **settings)
@@ -115,19 +128,27 @@ def test_without_inner_product_candidates_are_ranked_by_the_model(settings, draw
     catalog = ctl.build_catalog(tmp_path / "looks", records / "products.csv", tmp_path / "catalog")
     recommender = ctl.Recommender(tmp_path / "looks", tmp_path / "catalog")
     assert not recommender.is_exact
-    images = [row["image"] for row in catalog.products(range(len(catalog))) if row["category"] == SHOES]
+    images = [
+        row["image"] for row in catalog.products(range(len(catalog))) if row["category"] == SHOES
+    ]
     scored = ctl.LocalModel(tmp_path / "looks").score(scenes[0], images, "Shoes")[:4]
     found = recommender.recommend(scenes[0], ["Shoes"], k=4)["Shoes"]
     assert [row["image"] for row in found] == [row["product"] for row in scored]
-    assert [row["hybrid_distance"] for row in found] == pytest.approx([row["hybrid_distance"] for row in scored], abs=1e-5)
+    assert [row["hybrid_distance"] for row in found] == pytest.approx(
+        [row["hybrid_distance"] for row in scored], abs=1e-5
+    )
 
 
 def test_errors(recommender, exported, catalog, scenes, tmp_path):
     with pytest.raises(ctl.InputError, match="`k` must be positive. Received: 0"):
         recommender.recommend(scenes[0], ["Shoes"], k=0)
-    with pytest.raises(ctl.InputError, match="The model does not know the category 'Lamps'. It knows: Apparel"):
+    with pytest.raises(
+        ctl.InputError, match="The model does not know the category 'Lamps'. It knows: Apparel"
+    ):
         recommender.recommend(scenes[0], ["Shoes", "Lamps"])
-    with pytest.raises(ctl.InputError, match="there is no column brand. Columns: id, image, category, price"):
+    with pytest.raises(
+        ctl.InputError, match="there is no column brand. Columns: id, image, category, price"
+    ):
         recommender.recommend(scenes[0], ["Shoes"], where="brand == 'Acme'")
     with pytest.raises(ctl.InputError, match="no product has the id 'x'"):
         recommender.recommend(scenes[0], ["Shoes"], exclude=["x"])
@@ -143,12 +164,16 @@ def test_errors(recommender, exported, catalog, scenes, tmp_path):
 
 
 def test_a_category_that_the_catalog_has_no_product_of(exported, catalog, scenes, tmp_path):
-    hats = catalog.table.filter(catalog.mask([row["id"] for row in catalog.products(range(109)) if row["category"] == HATS]))
+    hats = catalog.table.filter(
+        catalog.mask([row["id"] for row in catalog.products(range(109)) if row["category"] == HATS])
+    )
 
     def fill(target):
         target[:] = 0.25
 
     write_catalog(tmp_path / "hats", fill, hats, 16, catalog.manifest["model_hash"], {})
-    found = ctl.Recommender(exported, tmp_path / "hats").recommend(scenes[0], ["Shoes", "Hats"], k=1)
+    found = ctl.Recommender(exported, tmp_path / "hats").recommend(
+        scenes[0], ["Shoes", "Hats"], k=1
+    )
     assert (found["Shoes"], len(found["Hats"])) == ([], 1)
     assert "(0 of 1: no more products of Shoes pass)" in format_products(found, 1)

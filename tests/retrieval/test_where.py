@@ -56,7 +56,13 @@ def test_expressions(expression, rows):
     ("expression", "message"),
     [
         ("prise < 3", "there is no column prise. Did you mean price?"),
-        ("zzz < 3", "there is no column zzz. Columns: price, weight, brand, sold, category, day. Texts need quotes"),
+        (
+            "zzz < 3",
+            (
+                "there is no column zzz. Columns: price, weight, brand, sold, category, day. Texts "
+                "need quotes"
+            ),
+        ),
         ("price < 'a'", "the column price holds int64 and cannot be compared with 'a'"),
         ("brand < 5", "the column brand holds string and cannot be compared with 5"),
         ("price == True", "the column price holds int64 and cannot be compared with True"),
@@ -85,14 +91,31 @@ def test_errors(expression, message):
 
 
 NUMBERS = [3, 1, 4, 1, 5, 9, 2, 6]
-OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne}
+OPERATORS = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
 COMPARISONS = st.tuples(st.sampled_from(sorted(OPERATORS)), st.integers(0, 10))
 
 
-@given(st.recursive(COMPARISONS, lambda inner: st.tuples(st.sampled_from(["and", "or"]), inner, inner), max_leaves=6))
+@given(
+    st.recursive(
+        COMPARISONS,
+        lambda inner: st.tuples(st.sampled_from(["and", "or"]), inner, inner),
+        max_leaves=6,
+    )
+)
 def test_equals_python(tree):
     def text(node):
-        return f"x {node[0]} {node[1]}" if len(node) == 2 else f"({text(node[1])}) {node[0]} not ({text(node[2])})"
+        return (
+            f"x {node[0]} {node[1]}"
+            if len(node) == 2
+            else f"({text(node[1])}) {node[0]} not ({text(node[2])})"
+        )
 
     expected = [bool(eval(text(tree), {"x": x})) for x in NUMBERS]
     assert where(pa.table({"x": NUMBERS}), text(tree)).tolist() == expected

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ def jpeg(seed: int) -> bytes:
     """A picture of coloured stripes, as a file."""
     colours = np.random.default_rng(seed).integers(256, size=(6, 1, 3), dtype=np.uint8)
     data = io.BytesIO()
-    Image.fromarray(np.repeat(np.repeat(colours, 10, axis=0), 48, axis=1)).save(data, "JPEG", quality=90)
+    Image.fromarray(np.repeat(np.repeat(colours, 10, axis=0), 48, axis=1)).save(
+        data, "JPEG", quality=90
+    )
     return data.getvalue()
 
 
@@ -30,7 +33,8 @@ BAD = [b"", b"not a picture", SCENE[: len(SCENE) // 3], SCENE[:20] + b"garbage" 
 
 
 def different(count: int) -> list[bytes]:
-    """Scenes that the model takes one by one: what is the same in a request goes through the network once."""
+    """Scenes that the model takes one by one: what is the same in a request goes through the
+    network once."""
     return [SCENE + str(number).encode() for number in range(count)]
 
 
@@ -50,14 +54,21 @@ def predict_request(
     if label:
         request.model_spec.version_label = label
     for name, value in inputs.items():
-        request.inputs[name].CopyFrom(value if hasattr(value, "tensor_shape") else tf.make_tensor_proto(value))
+        request.inputs[name].CopyFrom(
+            value if hasattr(value, "tensor_shape") else tf.make_tensor_proto(value)
+        )
     return request
 
 
-def pair_request(category: str, scenes: list[bytes] = [SCENE], **spec: Any) -> predict_pb2.PredictRequest:  # noqa: B006
+def pair_request(
+    category: str, scenes: Sequence[bytes] = (SCENE,), **spec: Any
+) -> predict_pb2.PredictRequest:
     """Pairs of scenes with one product, over gRPC."""
     return predict_request(
-        scene_bytes=scenes, product_bytes=[PRODUCT] * len(scenes), category=[category.encode()] * len(scenes), **spec
+        scene_bytes=scenes,
+        product_bytes=[PRODUCT] * len(scenes),
+        category=[category.encode()] * len(scenes),
+        **spec,
     )
 
 

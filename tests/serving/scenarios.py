@@ -51,12 +51,18 @@ def hot_swap(server: Server, base: Path, category: str) -> None:
 
     def over_grpc():
         while not stop.is_set():
-            versions.append(server.prediction.Predict(pair_request(category), timeout=60).model_spec.version.value)
+            versions.append(
+                server.prediction.Predict(
+                    pair_request(category), timeout=60
+                ).model_spec.version.value
+            )
             time.sleep(0.01)  # else the clients have the processors for themselves
 
     def over_rest():
         while not stop.is_set():
-            httpx.post(server.rest + ":predict", json={"instances": [row(category)]}, timeout=60).raise_for_status()
+            httpx.post(
+                server.rest + ":predict", json={"instances": [row(category)]}, timeout=60
+            ).raise_for_status()
             time.sleep(0.01)
 
     with ThreadPoolExecutor(2) as clients:
@@ -74,7 +80,12 @@ def hot_swap(server: Server, base: Path, category: str) -> None:
     assert versions[0] == 1
     assert versions[-1] == 2
     assert versions == sorted(versions)
-    assert httpx.post(server.rest + "/versions/1:predict", json={"instances": [row(category)]}, timeout=60).status_code == 404
+    assert (
+        httpx.post(
+            server.rest + "/versions/1:predict", json={"instances": [row(category)]}, timeout=60
+        ).status_code
+        == 404
+    )
 
 
 def broken_versions(server: Server, base: Path, category: str) -> None:
@@ -90,7 +101,10 @@ def broken_versions(server: Server, base: Path, category: str) -> None:
     for version, change in enumerate(changes, start=2):
         add_version(base, version, change)
         assert server.wait_for(version, "END") != "OK", version
-        assert server.prediction.Predict(pair_request(category), timeout=60).model_spec.version.value == 1
+        assert (
+            server.prediction.Predict(pair_request(category), timeout=60).model_spec.version.value
+            == 1
+        )
     assert server.states()[1] == ("AVAILABLE", "OK")
     add_version(base, 99)
     assert server.wait_for(99, "AVAILABLE") == "OK"
@@ -103,7 +117,9 @@ def rollback(server: Server, base: Path, category: str) -> None:
     shutil.rmtree(base / "2")
     assert server.wait_for(1, "AVAILABLE") == "OK"
     assert server.wait_for(2, "END") == "OK"
-    assert server.prediction.Predict(pair_request(category), timeout=60).model_spec.version.value == 1
+    assert (
+        server.prediction.Predict(pair_request(category), timeout=60).model_spec.version.value == 1
+    )
 
 
 def other_names(server: Server, base: Path) -> None:
@@ -116,14 +132,19 @@ def other_names(server: Server, base: Path) -> None:
 
 
 def good_and_bad_together(server: Server, category: str) -> None:
-    """Many clients at once, a third of them with a picture that cannot be decoded: each gets its own answer."""
-    wanted = arrays(server.prediction.Predict(pair_request(category), timeout=60))["hybrid_distance"][0]
+    """Many clients at once, a third of them with a picture that cannot be decoded: each gets its
+    own answer."""
+    wanted = arrays(server.prediction.Predict(pair_request(category), timeout=60))[
+        "hybrid_distance"
+    ][0]
 
     def ask(number: int) -> None:
         scene = BAD[number % len(BAD)] if number % 3 == 0 else SCENE
         answer = arrays(server.prediction.Predict(pair_request(category, [scene]), timeout=60))
         assert answer["valid"].tolist() == [scene is SCENE]
-        assert np.allclose(answer["hybrid_distance"], wanted if scene is SCENE else 4.0, rtol=0, atol=1e-5)
+        assert np.allclose(
+            answer["hybrid_distance"], wanted if scene is SCENE else 4.0, rtol=0, atol=1e-5
+        )
 
     with ThreadPoolExecutor(16) as clients:
         list(clients.map(ask, range(96)))

@@ -1,5 +1,5 @@
-"""Starts servers for the tests, each a process with free ports: the development server, or the real one that `CTL_TF_SERVING`
-names. Requests go through plain httpx and the official stubs."""
+"""Starts servers for the tests, each a process with free ports: the development server, or the real
+one that `CTL_TF_SERVING` names. Requests go through plain httpx and the official stubs."""
 
 import os
 import re
@@ -20,14 +20,16 @@ from tests.warm import WarmProcess, command_line
 
 NAME = "looks"
 BINARY = os.environ.get("CTL_TF_SERVING")
-KINDS = ["development", *(["real"] if BINARY else [])]  # test_real_server.py says that it is skipped
+# test_real_server.py says that it is skipped
+KINDS = ["development", *(["real"] if BINARY else [])]
 _SECONDS = 90
 _POLL_SECONDS = 0.1
 
 
 @dataclass
 class Server:
-    """A running server: `rest` is the model's URL, `log_file` has what it writes; it looks for versions each `poll_seconds`."""
+    """A running server: `rest` is the model's URL, `log_file` has what it writes; it looks for
+    versions each `poll_seconds`."""
 
     process: subprocess.Popen | WarmProcess
     rest: str
@@ -56,8 +58,13 @@ class Server:
     def states(self) -> dict[int, tuple[str, str]]:
         """Version -> state and error code, over REST."""
         answer = httpx.get(self.rest, timeout=_SECONDS)
-        versions = answer.json().get("model_version_status", []) if answer.status_code == 200 else []
-        return {int(entry["version"]): (entry["state"], entry["status"]["error_code"]) for entry in versions}
+        versions = (
+            answer.json().get("model_version_status", []) if answer.status_code == 200 else []
+        )
+        return {
+            int(entry["version"]): (entry["state"], entry["status"]["error_code"])
+            for entry in versions
+        }
 
     def wait_for(self, version: int, state: str) -> str:
         """Waits until a version is in a state; returns its error code."""
@@ -78,7 +85,13 @@ class Server:
         return self.process.wait(_SECONDS)
 
 
-def start(kind: str, base: Path, folder: Path, labels: dict[str, int] | None = None, options: tuple[str, ...] = ()) -> Server:
+def start(
+    kind: str,
+    base: Path,
+    folder: Path,
+    labels: dict[str, int] | None = None,
+    options: tuple[str, ...] = (),
+) -> Server:
     """Starts a server on a base path and waits until it answers.
 
     Args:
@@ -92,9 +105,24 @@ def start(kind: str, base: Path, folder: Path, labels: dict[str, int] | None = N
     return starts(base, folder, labels or {}, options)
 
 
-def _development(base: Path, folder: Path, labels: dict[str, int], options: tuple[str, ...]) -> Server:
-    arguments = ["serve", "--model", base, "--name", NAME, "--rest-port", 0, "--grpc-port", 0, *options]
-    arguments += [part for label, version in labels.items() for part in ("--label", f"{label}={version}")]
+def _development(
+    base: Path, folder: Path, labels: dict[str, int], options: tuple[str, ...]
+) -> Server:
+    arguments = [
+        "serve",
+        "--model",
+        base,
+        "--name",
+        NAME,
+        "--rest-port",
+        0,
+        "--grpc-port",
+        0,
+        *options,
+    ]
+    arguments += [
+        part for label, version in labels.items() for part in ("--label", f"{label}={version}")
+    ]
     log = folder / "server.log"
     log.touch()
     process = WarmProcess(_serve, *arguments, log=log)
@@ -115,24 +143,39 @@ def _serve(*arguments) -> None:
 
 def _real(base: Path, folder: Path, labels: dict[str, int], options: tuple[str, ...]) -> Server:
     rest, rpc = _free_port(), _free_port()
-    command = [str(BINARY), f"--rest_api_port={rest}", f"--port={rpc}", "--file_system_poll_wait_seconds=1"]
+    command = [
+        str(BINARY),
+        f"--rest_api_port={rest}",
+        f"--port={rpc}",
+        "--file_system_poll_wait_seconds=1",
+    ]
     command += ["--max_num_load_retries=0", *options]
     newest = max(int(path.name) for path in base.iterdir() if path.name.isdigit())
     if labels:
-        versions = " ".join(f"versions: {version}" for version in sorted({newest, *labels.values()}))
-        entries = " ".join(f'version_labels {{ key: "{label}" value: {version} }}' for label, version in labels.items())
+        versions = " ".join(
+            f"versions: {version}" for version in sorted({newest, *labels.values()})
+        )
+        entries = " ".join(
+            f'version_labels {{ key: "{label}" value: {version} }}'
+            for label, version in labels.items()
+        )
         config = folder / "models.config"
         config.write_text(
-            f'model_config_list {{ config {{ name: "{NAME}" base_path: "{base}" model_platform: "tensorflow" '
-            f"model_version_policy {{ specific {{ {versions} }} }} {entries} }} }}"
+            f'model_config_list {{ config {{ name: "{NAME}" base_path: "{base}" model_platform: '
+            f'"tensorflow" model_version_policy {{ specific {{ {versions} }} }} {entries} }} }}'
         )
-        command += [f"--model_config_file={config}", "--allow_version_labels_for_unavailable_models=true"]
+        command += [
+            f"--model_config_file={config}",
+            "--allow_version_labels_for_unavailable_models=true",
+        ]
     else:
         command += [f"--model_name={NAME}", f"--model_base_path={base}"]
     log = folder / "server.log"
     with open(log, "wb") as file:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file)
-    server = Server(process, f"http://127.0.0.1:{rest}/v1/models/{NAME}", f"127.0.0.1:{rpc}", log, 1)
+    server = Server(
+        process, f"http://127.0.0.1:{rest}/v1/models/{NAME}", f"127.0.0.1:{rpc}", log, 1
+    )
     end = time.monotonic() + _SECONDS
     while time.monotonic() < end:
         assert process.poll() is None, "\n".join(server.log)

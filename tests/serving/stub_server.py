@@ -1,6 +1,8 @@
-"""A server without a model, for the client's tests: it answers in TensorFlow Serving's form what a Python function says.
+"""A server without a model, for the client's tests: it answers in TensorFlow Serving's form what a
+Python function says.
 
-`answer(signature, inputs)` returns the outputs as arrays, or raises `RefusalError`. Over REST, too, it is called with arrays.
+`answer(signature, inputs)` returns the outputs as arrays, or raises `RefusalError`. Over REST, too,
+it is called with arrays.
 """
 
 import base64
@@ -14,7 +16,13 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-CODES = {"INVALID_ARGUMENT": 400, "NOT_FOUND": 404, "FAILED_PRECONDITION": 400, "RESOURCE_EXHAUSTED": 429, "UNAVAILABLE": 503}
+CODES = {
+    "INVALID_ARGUMENT": 400,
+    "NOT_FOUND": 404,
+    "FAILED_PRECONDITION": 400,
+    "RESOURCE_EXHAUSTED": 429,
+    "UNAVAILABLE": 503,
+}
 
 
 class RefusalError(Exception):
@@ -22,7 +30,8 @@ class RefusalError(Exception):
 
 
 class StubServer:
-    """Serves `answer` on a free port of 127.0.0.1; `requests` keeps each request's signature, inputs and headers."""
+    """Serves `answer` on a free port of 127.0.0.1; `requests` keeps each request's signature,
+    inputs and headers."""
 
     def __init__(self, scheme, answer, certificate=None):
         self.requests = []
@@ -39,13 +48,20 @@ class StubServer:
             port = self._server.server_port
             threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         else:
-            options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+            options = [
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.max_send_message_length", -1),
+            ]
             self._server = grpc.server(futures.ThreadPoolExecutor(4), options=options)
-            prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(_Servicer(self), self._server)
+            prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+                _Servicer(self), self._server
+            )
             if certificate:
                 chain, key = certificate
                 pair = (key.read_bytes(), chain.read_bytes())
-                port = self._server.add_secure_port("localhost:0", grpc.ssl_server_credentials([pair]))
+                port = self._server.add_secure_port(
+                    "localhost:0", grpc.ssl_server_credentials([pair])
+                )
             else:
                 port = self._server.add_insecure_port("127.0.0.1:0")
             self._server.start()
@@ -75,7 +91,9 @@ def _handler(stub):
             try:
                 outputs = {
                     name: np.asarray(value).tolist()
-                    for name, value in stub.answer(document["signature_name"], inputs, self.headers).items()
+                    for name, value in stub.answer(
+                        document["signature_name"], inputs, self.headers
+                    ).items()
                 }
                 only = len(outputs) == 1  # TensorFlow Serving leaves out the name of an only output
                 code, answer = 200, {"outputs": next(iter(outputs.values())) if only else outputs}
@@ -97,7 +115,10 @@ def _handler(stub):
 
 
 def _from_json(values):
-    return np.array([base64.b64decode(value["b64"]) if isinstance(value, dict) else value for value in values], object)
+    return np.array(
+        [base64.b64decode(value["b64"]) if isinstance(value, dict) else value for value in values],
+        object,
+    )
 
 
 class _Servicer(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -107,7 +128,9 @@ class _Servicer(prediction_service_pb2_grpc.PredictionServiceServicer):
     def Predict(self, request, context):  # noqa: N802
         inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
         try:
-            outputs = self._stub.answer(request.model_spec.signature_name, inputs, dict(context.invocation_metadata()))
+            outputs = self._stub.answer(
+                request.model_spec.signature_name, inputs, dict(context.invocation_metadata())
+            )
         except RefusalError as refusal:
             context.abort(getattr(grpc.StatusCode, refusal.args[0]), refusal.args[1])
         response = predict_pb2.PredictResponse()

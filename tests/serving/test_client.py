@@ -1,4 +1,5 @@
-"""The client against servers that misbehave on purpose; against the real protocol: test_client_and_server.py."""
+"""The client against servers that misbehave on purpose; against the real protocol:
+test_client_and_server.py."""
 
 import asyncio
 import io
@@ -30,7 +31,9 @@ class InLoop:
         self._client = AsyncClient(*arguments, **settings)
 
     def __getattr__(self, name):
-        return lambda *arguments, **named: self._loop.run_until_complete(getattr(self._client, name)(*arguments, **named))
+        return lambda *arguments, **named: self._loop.run_until_complete(
+            getattr(self._client, name)(*arguments, **named)
+        )
 
     def __enter__(self):
         return self
@@ -51,8 +54,10 @@ def scheme(request):
 
 
 def lengths(signature, inputs):
-    """Answers with the lengths of the files, so that a test sees which row came from which picture."""
-    names = ("scene_bytes", "product_bytes", "category", "query", "product_id")  # a protobuf map has no order
+    """Answers with the lengths of the files, so that a test sees which row came from which
+    picture."""
+    # a protobuf map has no order
+    names = ("scene_bytes", "product_bytes", "category", "query", "product_id")
     inputs = {name: inputs[name] for name in names if name in inputs}
     rows = [np.float32([len(value) for value in values]) for values in inputs.values()]
     count = len(rows[0])
@@ -66,10 +71,21 @@ def lengths(signature, inputs):
             "compatibility": rows[0],
             "valid": valid,
         },
-        "embed_scene": lambda: {"query": table, "global_embedding": table, "attention": table[:, :, None], "valid": valid},
+        "embed_scene": lambda: {
+            "query": table,
+            "global_embedding": table,
+            "attention": table[:, :, None],
+            "valid": valid,
+        },
         "embed_product": lambda: {"embedding": table, "valid": valid},
-        "score_embeddings": lambda: {"hybrid_distance": np.sum(np.float32(list(inputs["query"])), axis=1, dtype=np.float32)},
-        "recommend": lambda: {"product_id": np.array([["a", "ü", "c"]] * count), "hybrid_distance": table, "valid": valid},
+        "score_embeddings": lambda: {
+            "hybrid_distance": np.sum(np.float32(list(inputs["query"])), axis=1, dtype=np.float32)
+        },
+        "recommend": lambda: {
+            "product_id": np.array([["a", "ü", "c"]] * count),
+            "hybrid_distance": table,
+            "valid": valid,
+        },
         "rerank": lambda: {"hybrid_distance": table, "known": table > 5},
     }[signature]()
 
@@ -93,7 +109,10 @@ def png(image) -> bytes:
 
 
 def test_every_method(scheme, connect):
-    with StubServer(scheme, lengths) as server, connect(server.url, "looks", batch_size=2) as client:
+    with (
+        StubServer(scheme, lengths) as server,
+        connect(server.url, "looks", batch_size=2) as client,
+    ):
         scored = client.score(b"scene", [b"1", b"22", b"333"], "Shoes")
         np.testing.assert_array_equal(scored["hybrid_distance"], [1, 2, 3])
         np.testing.assert_array_equal(scored["global_distance"], [5, 5, 5])
@@ -109,17 +128,25 @@ def test_every_method(scheme, connect):
         query = np.float32([[0.1, 0.2], [0.3, 0.4], [1, 1]])
         distance = client.score_embeddings(query, np.zeros((3, 2)))["hybrid_distance"]
         np.testing.assert_allclose(distance, query.sum(axis=1), atol=1e-7)
-        np.testing.assert_allclose(client.score_embeddings(query[2], np.zeros((3, 2)))["hybrid_distance"], 2)
+        np.testing.assert_allclose(
+            client.score_embeddings(query[2], np.zeros((3, 2)))["hybrid_distance"], 2
+        )
         found = client.recommend([b"1", b"22"], "Shoes", k=2)
         assert found["product_id"].tolist() == [["a", "ü"]] * 2
         assert found["hybrid_distance"].shape == (2, 2)
-        reranked = client.rerank([b"1", b"55555555"], ["Shoes", "Hat"], [["a", "b", "c"], ["c", "b", "ä"]])
+        reranked = client.rerank(
+            [b"1", b"55555555"], ["Shoes", "Hat"], [["a", "b", "c"], ["c", "b", "ä"]]
+        )
         assert reranked["known"].tolist() == [[False] * 3, [True] * 3]
         # the columns that a batching server has padded are cut
-        assert {value.shape for value in client.rerank([b"1"], "Shoes", [["a", "b"]]).values()} == {(1, 2)}
+        assert {value.shape for value in client.rerank([b"1"], "Shoes", [["a", "b"]]).values()} == {
+            (1, 2)
+        }
         with pytest.raises(ctl.InputError, match="`k` is 4, but the export recommends 3 products"):
             client.recommend([b"1"], "Shoes", k=4)
-    ids = next(inputs["product_id"] for signature, inputs, _ in server.requests if signature == "rerank")
+    ids = next(
+        inputs["product_id"] for signature, inputs, _ in server.requests if signature == "rerank"
+    )
     last = ids.tolist()[1][2]
     assert (last.decode() if isinstance(last, bytes) else last) == "ä"
 
@@ -136,7 +163,10 @@ def test_empty_lists_send_nothing(scheme, connect):
 
 
 def test_long_lists_are_split(scheme, connect):
-    with StubServer(scheme, lengths) as server, connect(server.url, "looks", batch_size=3) as client:
+    with (
+        StubServer(scheme, lengths) as server,
+        connect(server.url, "looks", batch_size=3) as client,
+    ):
         answer = client.score_pairs([b"x"] * 8, [b"y" * (row + 1) for row in range(8)], "Shoes")
     np.testing.assert_array_equal(answer["hybrid_distance"], range(1, 9))
     assert [len(inputs["category"]) for _, inputs, _ in server.requests] == [3, 3, 2]
@@ -144,9 +174,15 @@ def test_long_lists_are_split(scheme, connect):
 
 @pytest.mark.parametrize("status", ["UNAVAILABLE", "RESOURCE_EXHAUSTED"])
 def test_unavailable_servers_are_asked_again(scheme, connect, status):
-    with StubServer(scheme, fails(2, status)) as server, connect(server.url, "looks", retries=2) as client:
-        if scheme == "grpc" and status == "RESOURCE_EXHAUSTED":  # over gRPC also a message that is too large
-            with pytest.raises(ServingError, match="RESOURCE_EXHAUSTED: not now. .* lower `batch_size`"):
+    with (
+        StubServer(scheme, fails(2, status)) as server,
+        connect(server.url, "looks", retries=2) as client,
+    ):
+        # over gRPC also a message that is too large
+        if scheme == "grpc" and status == "RESOURCE_EXHAUSTED":
+            with pytest.raises(
+                ServingError, match="RESOURCE_EXHAUSTED: not now. .* lower `batch_size`"
+            ):
                 client.embed_product([b"1"])
             assert len(server.requests) == 1
             return
@@ -155,8 +191,13 @@ def test_unavailable_servers_are_asked_again(scheme, connect, status):
 
 
 def test_retries_end(scheme, connect):
-    with StubServer(scheme, fails(9, "UNAVAILABLE")) as server, connect(server.url, "looks", retries=1) as client:
-        with pytest.raises(ServingError, match=r"UNAVAILABLE: not now.*try again later, or raise `retries`") as caught:
+    with (
+        StubServer(scheme, fails(9, "UNAVAILABLE")) as server,
+        connect(server.url, "looks", retries=1) as client,
+    ):
+        with pytest.raises(
+            ServingError, match=r"UNAVAILABLE: not now.*try again later, or raise `retries`"
+        ) as caught:
             client.embed_product([b"1"])
         assert caught.value.status == "UNAVAILABLE"
         assert len(server.requests) == 2
@@ -179,14 +220,18 @@ def test_deadline(scheme, connect):
 
     with StubServer(scheme, slow) as server, connect(server.url, "looks", timeout=0.4) as client:
         began = time.perf_counter()
-        with pytest.raises(ServingError, match=r"DEADLINE_EXCEEDED: .* did not answer within 0.4 s. Raise `timeout`"):
+        with pytest.raises(
+            ServingError,
+            match=r"DEADLINE_EXCEEDED: .* did not answer within 0.4 s. Raise `timeout`",
+        ):
             client.embed_product([b"1"])
         assert time.perf_counter() - began < 1.5
         assert len(server.requests) == 1
 
 
 def test_a_trickle_does_not_escape_the_deadline(connect):
-    """A server that sends a byte now and then keeps each read below the timeout, but not the request."""
+    """A server that sends a byte now and then keeps each read below the timeout, but not the
+    request."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def trickle():
@@ -202,7 +247,10 @@ def test_a_trickle_does_not_escape_the_deadline(connect):
                 pass
 
     threading.Thread(target=trickle, daemon=True).start()
-    with listener, connect(f"http://127.0.0.1:{listener.getsockname()[1]}", "looks", timeout=0.5) as client:
+    with (
+        listener,
+        connect(f"http://127.0.0.1:{listener.getsockname()[1]}", "looks", timeout=0.5) as client,
+    ):
         began = time.perf_counter()
         with pytest.raises(ServingError, match="DEADLINE_EXCEEDED"):
             client.status()
@@ -213,21 +261,30 @@ def test_backoff_stays_within_deadline_and_number():
     error = ServingError("UNAVAILABLE", "x", may_retry=True)
     attempts = Attempts(Limits(timeout=100, retries=6, batch_size=1))
     pauses = [attempts.pause(error) for _ in range(6)]
-    assert all(0.1 * 2**index <= pause <= 0.1 * 2 ** (index + 1) for index, pause in enumerate(pauses[:4]))
+    assert all(
+        0.1 * 2**index <= pause <= 0.1 * 2 ** (index + 1) for index, pause in enumerate(pauses[:4])
+    )
     assert max(pauses) <= 2
     with pytest.raises(ServingError):
         attempts.pause(error)
     with pytest.raises(ServingError):
         Attempts(Limits(timeout=0.05, retries=6, batch_size=1)).pause(error)
     with pytest.raises(ServingError):
-        Attempts(Limits(timeout=100, retries=6, batch_size=1)).pause(ServingError("INVALID_ARGUMENT", "x"))
+        Attempts(Limits(timeout=100, retries=6, batch_size=1)).pause(
+            ServingError("INVALID_ARGUMENT", "x")
+        )
 
 
 def test_messages_above_four_megabytes(scheme, connect):
     def large(signature, inputs):
         assert sum(len(value) for value in inputs["scene_bytes"]) > 4 * 2**20
         wide = np.zeros((len(inputs["category"]), 2**20), np.float32)
-        return {"query": wide, "global_embedding": wide[:, :1], "attention": wide[:, :1, None], "valid": wide[:, 0] == 0}
+        return {
+            "query": wide,
+            "global_embedding": wide[:, :1],
+            "attention": wide[:, :1, None],
+            "valid": wide[:, 0] == 0,
+        }
 
     with StubServer(scheme, large) as server, connect(server.url, "looks") as client:
         assert client.embed_scene([bytes(5 * 2**20), b""], "Shoes")["query"].nbytes > 4 * 2**20
@@ -252,30 +309,71 @@ def test_every_picture_type(scheme, connect, photo, tmp_path):
     with StubServer(scheme, lengths) as server, connect(server.url, "looks") as client:
         client.embed_product(pictures)
         client.embed_product(array[None])
-    for data in [*server.requests[0][1]["product_bytes"], server.requests[1][1]["product_bytes"][0]]:
-        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data)).convert("RGB")), array)
+    for data in [
+        *server.requests[0][1]["product_bytes"],
+        server.requests[1][1]["product_bytes"][0],
+    ]:
+        np.testing.assert_array_equal(
+            np.asarray(Image.open(io.BytesIO(data)).convert("RGB")), array
+        )
 
 
 def test_wrong_arguments(scheme, connect, tmp_path):
     with StubServer(scheme, lengths) as server, connect(server.url, "looks") as client:
         for call, message in [
-            (lambda: client.embed_product("a.jpg"), "`products` must be a list, one entry a row. Received: str"),
-            (lambda: client.embed_product(np.zeros((9, 9, 3), np.uint8)), "`products` must be a list"),
-            (lambda: client.embed_product(7), "`products` must be a list, one entry a row. Received: int"),
-            (lambda: client.embed_product([b"1", tmp_path / "no.jpg"]), r"products\[1\]: The picture .*no.jpg does not exist"),
-            (lambda: client.embed_product([np.zeros((9, 9, 3))]), r"must be uint8.*Received: float64 \[9, 9, 3\]"),
-            (lambda: client.score(None, [b"1"], "Shoes"), "scene: A picture must be a path.*Received: NoneType"),
+            (
+                lambda: client.embed_product("a.jpg"),
+                "`products` must be a list, one entry a row. Received: str",
+            ),
+            (
+                lambda: client.embed_product(np.zeros((9, 9, 3), np.uint8)),
+                "`products` must be a list",
+            ),
+            (
+                lambda: client.embed_product(7),
+                "`products` must be a list, one entry a row. Received: int",
+            ),
+            (
+                lambda: client.embed_product([b"1", tmp_path / "no.jpg"]),
+                r"products\[1\]: The picture .*no.jpg does not exist",
+            ),
+            (
+                lambda: client.embed_product([np.zeros((9, 9, 3))]),
+                r"must be uint8.*Received: float64 \[9, 9, 3\]",
+            ),
+            (
+                lambda: client.score(None, [b"1"], "Shoes"),
+                "scene: A picture must be a path.*Received: NoneType",
+            ),
             (lambda: client.score(b"1", [b"1"], ["Shoes"]), "`category` must be one string"),
-            (lambda: client.score_pairs([b"1"], [b"1", b"2"], "Shoes"), "need the same length. Received: scenes 1, products 2"),
-            (lambda: client.score_pairs([b"1"], [b"2"], ["a", "b"]), "Received: 1 pictures, 2 categories"),
+            (
+                lambda: client.score_pairs([b"1"], [b"1", b"2"], "Shoes"),
+                "need the same length. Received: scenes 1, products 2",
+            ),
+            (
+                lambda: client.score_pairs([b"1"], [b"2"], ["a", "b"]),
+                "Received: 1 pictures, 2 categories",
+            ),
             (lambda: client.embed_scene([b"1"], [3]), "`categories` must be strings. Received: 3"),
-            (lambda: client.score_embeddings(np.zeros((2, 3)), np.zeros((2, 4))), r"Received: \[2, 3\] and \[2, 4\]"),
+            (
+                lambda: client.score_embeddings(np.zeros((2, 3)), np.zeros((2, 4))),
+                r"Received: \[2, 3\] and \[2, 4\]",
+            ),
             (lambda: client.score_embeddings([[float("nan")]], [[1.0]]), "must be finite numbers"),
             (lambda: client.score_embeddings("x", [[1.0]]), "`query` must be an array of numbers"),
             (lambda: client.recommend([b"1"], "Shoes", k=0), "`k` must be positive. Received: 0"),
-            (lambda: client.rerank([b"1", b"2"], "Shoes", [["a"], ["a", "b"]]), r"equally many `product_ids`.*\[1, 2\]"),
-            (lambda: client.rerank([b"1"], "Shoes", ["a"]), "`product_ids` must be a list, one entry a row. Received: str"),
-            (lambda: client.rerank([b"1"], "Shoes", [[7]]), "`product_ids` must be strings. Received: 7"),
+            (
+                lambda: client.rerank([b"1", b"2"], "Shoes", [["a"], ["a", "b"]]),
+                r"equally many `product_ids`.*\[1, 2\]",
+            ),
+            (
+                lambda: client.rerank([b"1"], "Shoes", ["a"]),
+                "`product_ids` must be a list, one entry a row. Received: str",
+            ),
+            (
+                lambda: client.rerank([b"1"], "Shoes", [[7]]),
+                "`product_ids` must be strings. Received: 7",
+            ),
         ]:
             with pytest.raises(ctl.InputError, match=message):
                 call()
@@ -285,7 +383,10 @@ def test_wrong_arguments(scheme, connect, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"url": "localhost:8500"}, "has no scheme or no host. Received: 'localhost:8500'. Give http://HOST:8501"),
+        (
+            {"url": "localhost:8500"},
+            "has no scheme or no host. Received: 'localhost:8500'. Give http://HOST:8501",
+        ),
         ({"url": "ftp://localhost"}, "has no scheme"),
         ({"url": "grpc://localhost"}, "A gRPC address is host and port alone"),
         ({"url": "grpc://localhost:1/x"}, "A gRPC address is host and port alone"),
@@ -296,8 +397,14 @@ def test_wrong_arguments(scheme, connect, tmp_path):
         ({"timeout": 0}, "`timeout` must be positive, in seconds. Received: 0"),
         ({"retries": -1}, "`retries` must be 0 or more"),
         ({"batch_size": 0}, "`batch_size` must be positive"),
-        ({"url": "https://localhost", "ca_file": "/none.pem"}, "`ca_file` holds no certificates.*none.pem"),
-        ({"url": "grpcs://localhost:1", "ca_file": "/none.pem"}, "`ca_file` cannot be read.*none.pem"),
+        (
+            {"url": "https://localhost", "ca_file": "/none.pem"},
+            "`ca_file` holds no certificates.*none.pem",
+        ),
+        (
+            {"url": "grpcs://localhost:1", "ca_file": "/none.pem"},
+            "`ca_file` cannot be read.*none.pem",
+        ),
     ],
 )
 def test_wrong_settings(settings, message):
@@ -315,7 +422,10 @@ def test_no_server(scheme, connect):
     url = f"{scheme}://127.0.0.1:{free_port()}"
     with (
         connect(url, "looks", retries=1) as client,
-        pytest.raises(ServingError, match=rf"UNAVAILABLE: {url} cannot be reached: .*Is the server running there\?") as caught,
+        pytest.raises(
+            ServingError,
+            match=rf"UNAVAILABLE: {url} cannot be reached: .*Is the server running there\?",
+        ) as caught,
     ):
         client.embed_product([b"1"])
     assert caught.value.status == "UNAVAILABLE"
@@ -409,7 +519,9 @@ def test_missing_signatures_say_what_to_do(scheme, connect, signature, message):
 
 def test_a_batch_above_the_servers_limit_names_the_setting(scheme):
     def refuse(signature, inputs):
-        raise RefusalError("INVALID_ARGUMENT", "Task size 9 is larger than maximum input batch size 8")
+        raise RefusalError(
+            "INVALID_ARGUMENT", "Task size 9 is larger than maximum input batch size 8"
+        )
 
     with (
         StubServer(scheme, refuse) as server,
@@ -423,7 +535,10 @@ def test_a_batch_above_the_servers_limit_names_the_setting(scheme):
     ("answer", "message"),
     [
         ({"other": np.zeros(1, np.float32)}, "without|rows of"),
-        ({"embedding": np.zeros((3, 2), np.float32), "valid": np.ones(3, bool)}, "answers 1 rows of `embed_product` with"),
+        (
+            {"embedding": np.zeros((3, 2), np.float32), "valid": np.ones(3, bool)},
+            "answers 1 rows of `embed_product` with",
+        ),
         ({"embedding": np.zeros(1, np.float32), "valid": np.ones(1, bool)}, r"of the shape \[1\]"),
     ],
 )
@@ -431,7 +546,10 @@ def test_answers_of_another_model(scheme, connect, answer, message):
     with (
         StubServer(scheme, lambda signature, inputs: answer) as server,
         connect(server.url, "looks") as client,
-        pytest.raises(ServingError, match=rf"UNKNOWN: .*({message}).*Is a Complete-the-Look export served there"),
+        pytest.raises(
+            ServingError,
+            match=rf"UNKNOWN: .*({message}).*Is a Complete-the-Look export served there",
+        ),
     ):
         client.embed_product([b"1"])
 
@@ -439,12 +557,22 @@ def test_answers_of_another_model(scheme, connect, answer, message):
 @pytest.mark.parametrize(
     ("reply", "message"),
     [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>", "UNKNOWN: .*something else than JSON"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>",
+            "UNKNOWN: .*something else than JSON",
+        ),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "UNKNOWN: .* without `outputs`"),
-        (b'HTTP/1.1 200 OK\r\nContent-Length: 32\r\n\r\n{"outputs": {"embedding": "xyz"}}', "UNKNOWN: "),
-        (b"HTTP/1.1 418 T\r\nContent-Length: 6\r\n\r\n<html>", r"INVALID_ARGUMENT: <html> \(HTTP 418\)"),
+        (
+            b'HTTP/1.1 200 OK\r\nContent-Length: 32\r\n\r\n{"outputs": {"embedding": "xyz"}}',
+            "UNKNOWN: ",
+        ),
+        (
+            b"HTTP/1.1 418 T\r\nContent-Length: 6\r\n\r\n<html>",
+            r"INVALID_ARGUMENT: <html> \(HTTP 418\)",
+        ),
         (b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n", r"INTERNAL: .*\(HTTP 500\)"),
-        (b"\x00\x00\x12\x04\x00\x00\x00\x00\x00", "UNAVAILABLE: .* cannot be reached.*gRPC"),  # a gRPC port
+        # a gRPC port
+        (b"\x00\x00\x12\x04\x00\x00\x00\x00\x00", "UNAVAILABLE: .* cannot be reached.*gRPC"),
     ],
 )
 def test_answers_of_other_servers(reply, message):
@@ -468,8 +596,26 @@ def test_answers_of_other_servers(reply, message):
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tls")
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]
+    command += [
+        "-addext",
+        "subjectAltName=DNS:localhost",
+        "-keyout",
+        folder / "key.pem",
+        "-out",
+        folder / "cert.pem",
+    ]
     try:
         subprocess.run(command, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
@@ -479,10 +625,18 @@ def certificate(tmp_path_factory):
 
 def test_tls_and_headers(scheme, connect, certificate):
     with StubServer(scheme, lengths, certificate) as server:
-        with connect(server.url, "looks", ca_file=certificate[0], headers={"Authorization": "Bearer x"}) as client:
+        with connect(
+            server.url, "looks", ca_file=certificate[0], headers={"Authorization": "Bearer x"}
+        ) as client:
             assert client.embed_product([b"1"])["valid"].all()
-        assert dict(server.requests[0][2])["Authorization" if scheme == "http" else "authorization"] == "Bearer x"
-        with connect(server.url, "looks", retries=0) as client, pytest.raises(ServingError, match="UNAVAILABLE"):
+        assert (
+            dict(server.requests[0][2])["Authorization" if scheme == "http" else "authorization"]
+            == "Bearer x"
+        )
+        with (
+            connect(server.url, "looks", retries=0) as client,
+            pytest.raises(ServingError, match="UNAVAILABLE"),
+        ):
             client.embed_product([b"1"])  # not trusted
 
 
@@ -525,7 +679,10 @@ def test_errors_survive_pickling():
 
 
 def test_threads_share_a_client(scheme):
-    with StubServer(scheme, lengths) as server, Client(server.url, "looks", batch_size=2) as client:
+    with (
+        StubServer(scheme, lengths) as server,
+        Client(server.url, "looks", batch_size=2) as client,
+    ):
         results = {}
 
         def work(size):

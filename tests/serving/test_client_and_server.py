@@ -1,7 +1,7 @@
 """The client's answers are the export's own, over both protocols, with and without asyncio.
 
-`server` is the development server and, where `CTL_TF_SERVING` names one, the real one; both serve the same export as
-versions 1, labelled `stable`, and 2.
+`server` is the development server and, where `CTL_TF_SERVING` names one, the real one; both serve
+the same export as versions 1, labelled `stable`, and 2.
 """
 
 import csv
@@ -26,7 +26,11 @@ def connect(request):
 
 @pytest.fixture(params=["http", "grpc"])
 def url(request, server):
-    return server.rest.partition("/v1/")[0] if request.param == "http" else f"grpc://{server.grpc_address}"
+    return (
+        server.rest.partition("/v1/")[0]
+        if request.param == "http"
+        else f"grpc://{server.grpc_address}"
+    )
 
 
 @pytest.fixture
@@ -45,13 +49,18 @@ def client(url, connect):
 def signatures(exported):
     loaded = tf.saved_model.load(str(exported / "1"))
     return lambda name, **inputs: {
-        key: value.numpy() for key, value in loaded.signatures[name](**{k: tf.constant(v) for k, v in inputs.items()}).items()
+        key: value.numpy()
+        for key, value in loaded.signatures[name](
+            **{k: tf.constant(v) for k, v in inputs.items()}
+        ).items()
     }
 
 
 @pytest.fixture(scope="module")
 def scenes(drawn):
-    ids = [json.loads(line)["scene"] for line in (drawn / "fashion.json").read_text().splitlines()[:6]]
+    ids = [
+        json.loads(line)["scene"] for line in (drawn / "fashion.json").read_text().splitlines()[:6]
+    ]
     return [drawn / "images" / f"{name}.jpg" for name in ids]
 
 
@@ -75,15 +84,24 @@ def assert_same(answer, expected, tolerance):
 
 def test_scores_are_those_of_the_local_model(client, exported, scenes, products, tolerance):
     answer = client.score(scenes[0], products, "Shoes")
-    rows = {row["product"]: row for row in ctl.LocalModel(exported).score(scenes[0], products, "Shoes")}
+    rows = {
+        row["product"]: row for row in ctl.LocalModel(exported).score(scenes[0], products, "Shoes")
+    }
     for name, values in answer.items():
-        np.testing.assert_allclose(values, [rows[product][name] for product in products], rtol=0, atol=tolerance)
+        np.testing.assert_allclose(
+            values, [rows[product][name] for product in products], rtol=0, atol=tolerance
+        )
     assert answer["valid"].all()
 
 
 def test_every_signature(client, signatures, scenes, products, tolerance):
     categories = [CATEGORY, "Shoes"] * 3
-    expected = signatures("serving_default", scene_bytes=data(scenes), product_bytes=data(products), category=categories)
+    expected = signatures(
+        "serving_default",
+        scene_bytes=data(scenes),
+        product_bytes=data(products),
+        category=categories,
+    )
     assert_same(client.score_pairs(scenes, products, categories), expected, tolerance)
     embedded = signatures("embed_scene", scene_bytes=data(scenes), category=categories)
     answer = client.embed_scene(scenes, categories)
@@ -91,7 +109,9 @@ def test_every_signature(client, signatures, scenes, products, tolerance):
     stored = client.embed_product(products)
     assert_same(stored, signatures("embed_product", product_bytes=data(products)), tolerance)
     distance = client.score_embeddings(answer["query"], stored["embedding"])
-    np.testing.assert_allclose(distance["hybrid_distance"], expected["hybrid_distance"], rtol=0, atol=10 * tolerance)
+    np.testing.assert_allclose(
+        distance["hybrid_distance"], expected["hybrid_distance"], rtol=0, atol=10 * tolerance
+    )
     direct = signatures("score_embeddings", query=answer["query"], embedding=stored["embedding"])
     assert_same(distance, direct, tolerance)
 
@@ -111,7 +131,8 @@ def test_picture_types_agree(client, scenes, products, tmp_path):
     distance = client.score(scenes[0], pictures, "Shoes")["hybrid_distance"]
     np.testing.assert_allclose(distance[:2], distance[0], atol=1e-6)
     np.testing.assert_allclose(distance[2:], distance[2], atol=1e-6)
-    np.testing.assert_allclose(distance, distance[0], atol=1e-3)  # Pillow's JPEG decoder and TensorFlow's
+    # Pillow's JPEG decoder and TensorFlow's
+    np.testing.assert_allclose(distance, distance[0], atol=1e-3)
 
 
 def test_bad_rows_are_flagged_and_fail_no_other(client, scenes, products):
@@ -132,10 +153,17 @@ def test_metadata_and_status(client, exported):
     manifest = json.loads((exported / "1" / "manifest.json").read_text())
     assert (metadata["model"], metadata["version"]) == ("looks", 2)
     assert metadata["signatures"].keys() == manifest["signatures"].keys()
-    assert metadata["signatures"]["embed_product"]["inputs"] == {"product_bytes": {"dtype": "string", "shape": [-1]}}
+    assert metadata["signatures"]["embed_product"]["inputs"] == {
+        "product_bytes": {"dtype": "string", "shape": [-1]}
+    }
     outputs = metadata["signatures"]["embed_product"]["outputs"]
-    assert outputs == {"embedding": {"dtype": "float32", "shape": [-1, 16]}, "valid": {"dtype": "bool", "shape": [-1]}}
-    assert client.status() == [{"version": version, "state": "AVAILABLE", "error": ""} for version in (2, 1)]
+    assert outputs == {
+        "embedding": {"dtype": "float32", "shape": [-1, 16]},
+        "valid": {"dtype": "bool", "shape": [-1]},
+    }
+    assert client.status() == [
+        {"version": version, "state": "AVAILABLE", "error": ""} for version in (2, 1)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,11 @@ def local(exported):
 
 @pytest.fixture(scope="module")
 def scene(drawn):
-    return drawn / "images" / f"{json.loads((drawn / 'fashion.json').read_text().splitlines()[0])['scene']}.jpg"
+    return (
+        drawn
+        / "images"
+        / f"{json.loads((drawn / 'fashion.json').read_text().splitlines()[0])['scene']}.jpg"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +42,9 @@ def test_score_is_sorted_and_agrees_with_rank(local, scene, products):
     by_name = {row["product"]: row["hybrid_distance"] for row in rows}
     exact = [by_name[product] for product in products]
     np.testing.assert_allclose(2 - embedded["embedding"] @ query, exact, atol=1e-5)
-    np.testing.assert_allclose(local.distances(scene, "Shoes", embedded["embedding"]), exact, atol=1e-5)
+    np.testing.assert_allclose(
+        local.distances(scene, "Shoes", embedded["embedding"]), exact, atol=1e-5
+    )
 
 
 def test_one_scene_for_several_categories(local, scene):
@@ -61,7 +67,9 @@ def test_newest_version_or_a_named_one(exported, tmp_path):
     shutil.copytree(exported / "1", tmp_path / "looks" / "9")
     shutil.copytree(exported / "1", tmp_path / "looks" / "10")
     manifest = json.loads((tmp_path / "looks" / "10" / "manifest.json").read_text())
-    (tmp_path / "looks" / "10" / "manifest.json").write_text(json.dumps({**manifest, "newest": True}))
+    (tmp_path / "looks" / "10" / "manifest.json").write_text(
+        json.dumps({**manifest, "newest": True})
+    )
     assert "newest" in ctl.LocalModel(tmp_path / "looks").manifest
     assert "newest" not in ctl.LocalModel(tmp_path / "looks" / "9").manifest
 
@@ -69,12 +77,18 @@ def test_newest_version_or_a_named_one(exported, tmp_path):
 def test_errors(local, scene, products, tmp_path):
     with pytest.raises(ctl.InputError, match=r"holds no export. Make one with `export --run RUN"):
         ctl.LocalModel(tmp_path)
-    with pytest.raises(ctl.InputError, match="The model does not know the category 'Lamps'. It knows: Apparel"):
+    with pytest.raises(
+        ctl.InputError, match="The model does not know the category 'Lamps'. It knows: Apparel"
+    ):
         local.score(scene, products, "Lamps")
-    with pytest.raises(ctl.InputError, match="The model does not know the category 'shoes'. Did you mean 'Shoes'?"):
+    with pytest.raises(
+        ctl.InputError, match="The model does not know the category 'shoes'. Did you mean 'Shoes'?"
+    ):
         local.score(scene, products, "shoes")
     with pytest.raises(ctl.InputError, match="does not exist"):
         local.score(scene, [tmp_path / "none.jpg"], "Shoes")
     (tmp_path / "cut.jpg").write_bytes(scene.read_bytes()[:500])
-    with pytest.raises(ctl.InputError, match=r"The scene .*cut.jpg cannot be used: cut off or damaged."):
+    with pytest.raises(
+        ctl.InputError, match=r"The scene .*cut.jpg cannot be used: cut off or damaged."
+    ):
         local.score(tmp_path / "cut.jpg", products, "Shoes")

@@ -1,4 +1,5 @@
-"""Valid requests, mutated: the development server never answers with a 500, never dies, and still answers the good ones.
+"""Valid requests, mutated: the development server never answers with a 500, never dies, and still
+answers the good ones.
 
 `CTL_FUZZ_EXAMPLES` is the number of requests, half of them over REST; a failure's seed is shown.
 """
@@ -23,47 +24,93 @@ EXAMPLES = os.environ.get("CTL_FUZZ_EXAMPLES")
 VECTOR = [0.25] * 16
 REST = [
     {"instances": [row("Shoes"), row("Hats", PRODUCT)]},
-    {"signature_name": "serving_default", "inputs": {name: [value, value] for name, value in row("Shoes").items()}},
+    {
+        "signature_name": "serving_default",
+        "inputs": {name: [value, value] for name, value in row("Shoes").items()},
+    },
     {"signature_name": "embed_product", "instances": [b64(PRODUCT), "no picture"]},
-    {"signature_name": "embed_scene", "instances": [{"scene_bytes": b64(SCENE), "category": "Shoes"}]},
-    {"signature_name": "score_embeddings", "inputs": {"query": [VECTOR, VECTOR], "embedding": [VECTOR, VECTOR]}},
+    {
+        "signature_name": "embed_scene",
+        "instances": [{"scene_bytes": b64(SCENE), "category": "Shoes"}],
+    },
+    {
+        "signature_name": "score_embeddings",
+        "inputs": {"query": [VECTOR, VECTOR], "embedding": [VECTOR, VECTOR]},
+    },
     {"signature_name": "score_embeddings", "instances": [{"query": VECTOR, "embedding": VECTOR}]},
 ]
 GRPC = [
     pair_request("Shoes", [SCENE, b"no picture"]),
     predict_request("embed_product", version=1, product_bytes=[PRODUCT]),
-    predict_request("score_embeddings", query=np.ones((2, 16), np.float32), embedding=np.ones((2, 16), np.float32)),
+    predict_request(
+        "score_embeddings",
+        query=np.ones((2, 16), np.float32),
+        embedding=np.ones((2, 16), np.float32),
+    ),
 ]
 NUMBERS = [
     *(0, -1, 1, 2**24 + 1, -(2**31) - 1, 2**63, -(2**63), 2**64, 10**400),
     *(0.5, 1e39, 1e308, float("nan"), float("-inf")),
 ]
-TEXTS = ["", "b64", "instances", "Shoes", "\ud800", "\x00", "é" * 9, "***", "x" * 3000, "__saved_model_init_op"]
+TEXTS = [
+    "",
+    "b64",
+    "instances",
+    "Shoes",
+    "\ud800",
+    "\x00",
+    "é" * 9,
+    "***",
+    "x" * 3000,
+    "__saved_model_init_op",
+]
 PATHS = [
     *[":predict"] * 40,
-    *("/versions/1:predict", "/versions/99:predict", "/labels/a:predict", "/metadata", "", "/%00", "/%FF:predict"),
+    *(
+        "/versions/1:predict",
+        "/versions/99:predict",
+        "/labels/a:predict",
+        "/metadata",
+        "",
+        "/%00",
+        "/%FF:predict",
+    ),
 ]
 METHODS = [
     *["PredictionService/Predict"] * 12,
-    *("PredictionService/GetModelMetadata", "ModelService/GetModelStatus", "PredictionService/Classify"),
+    *(
+        "PredictionService/GetModelMetadata",
+        "ModelService/GetModelStatus",
+        "PredictionService/Classify",
+    ),
 ]
 INSERTED = [b"[" * 3000, b'{"a":' * 3000, b"\xff\xfe", b"\x00", b"Infinity", b"9" * 5000]
 OF_THE_SERVER = {"INTERNAL", "UNKNOWN", "UNAVAILABLE", "DATA_LOSS"}
 seen: dict[str, Counter] = {"REST": Counter(), "gRPC": Counter()}
-# seeds, not hypothesis's own randoms: those prefer the smallest choices, and a seed is enough to see a failure again
+# seeds, not hypothesis's own randoms: those prefer the smallest choices, and a seed is enough to
+# see a failure again
 RANDOM = st.integers(0, 2**64 - 1).map(random.Random)
 limits = settings(
     max_examples=int(EXAMPLES or 300) // 2,
     deadline=None,
     database=None,
     derandomize=EXAMPLES is None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.function_scoped_fixture,
+    ],
 )
 
 
 @pytest.fixture(scope="module")
 def running(exported, tmp_path_factory):
-    server = start("development", exported, tmp_path_factory.mktemp("fuzzed"), options=("--max-request-mb", "1"))
+    server = start(
+        "development",
+        exported,
+        tmp_path_factory.mktemp("fuzzed"),
+        options=("--max-request-mb", "1"),
+    )
     yield server
     assert server.stop() == 0
     assert not any("Traceback" in line for line in server.log)
@@ -97,7 +144,13 @@ def any_value(rng: random.Random) -> object:
 
 def places(value: object) -> list[tuple]:
     """Every container in a document with each of its keys."""
-    keys = value.keys() if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    keys = (
+        value.keys()
+        if isinstance(value, dict)
+        else range(len(value))
+        if isinstance(value, list)
+        else ()
+    )
     return [(value, key) for key in keys] + [place for key in keys for place in places(value[key])]
 
 
@@ -136,7 +189,9 @@ def mutate_request(request, rng: random.Random):
         names = list(mutated.inputs)
         action = rng.randrange(10)
         if action == 0:
-            mutated.model_spec.signature_name = rng.choice(["", "embed_product", "nothing", "__saved_model_init_op"])
+            mutated.model_spec.signature_name = rng.choice(
+                ["", "embed_product", "nothing", "__saved_model_init_op"]
+            )
         elif action == 1:
             mutated.output_filter.append(rng.choice(["valid", "embedding", "nothing", ""]))
         elif action == 2:
@@ -144,7 +199,9 @@ def mutate_request(request, rng: random.Random):
         elif action == 3:
             mutated.model_spec.version_label = rng.choice(["", "stable", "é"])
         elif action == 4 and names:
-            mutated.inputs[rng.choice([*names, "extra"])].CopyFrom(mutated.inputs[rng.choice(names)])
+            mutated.inputs[rng.choice([*names, "extra"])].CopyFrom(
+                mutated.inputs[rng.choice(names)]
+            )
         elif action == 5 and names:
             mutated.inputs.pop(rng.choice(names))
         elif names:
@@ -157,15 +214,35 @@ def mutate_tensor(tensor, rng: random.Random) -> None:
     if action == 0:
         tensor.dtype = rng.choice([*range(31), 101, 107, 999])
     elif action == 1 and dims:
-        dims[rng.randrange(len(dims))].size = rng.choice([-1, 0, 1, 2, 3, 16, 64, 2**20, 2**40, 2**62])
+        dims[rng.randrange(len(dims))].size = rng.choice(
+            [-1, 0, 1, 2, 3, 16, 64, 2**20, 2**40, 2**62]
+        )
     elif action == 2:
-        dims.add(size=rng.choice([0, 1, 2, 2**33])) if rng.random() < 0.6 or not dims else dims.pop()
+        (
+            dims.add(size=rng.choice([0, 1, 2, 2**33]))
+            if rng.random() < 0.6 or not dims
+            else dims.pop()
+        )
     elif action == 3:
         tensor.tensor_content = rng.randbytes(rng.choice([0, 1, 4, 64, 128]))
     elif action == 4:
-        field = rng.choice(["float_val", "int_val", "string_val", "bool_val", "half_val", "double_val", "int64_val"])
+        field = rng.choice(
+            [
+                "float_val",
+                "int_val",
+                "string_val",
+                "bool_val",
+                "half_val",
+                "double_val",
+                "int64_val",
+            ]
+        )
         value = {"string_val": b"\xff", "bool_val": True, "float_val": float("nan")}.get(field, -1)
-        getattr(tensor, field).extend([value] * rng.choice([1, 16, 33])) if rng.random() < 0.7 else tensor.ClearField(field)
+        (
+            getattr(tensor, field).extend([value] * rng.choice([1, 16, 33]))
+            if rng.random() < 0.7
+            else tensor.ClearField(field)
+        )
     else:
         tensor.tensor_shape.unknown_rank = rng.random() < 0.5
 
@@ -188,7 +265,9 @@ def test_over_rest(running, client, rng):
 @given(RANDOM)
 def test_over_grpc(running, rng):
     data = mutate_bytes(mutate_request(rng.choice(GRPC), rng).SerializeToString(), rng)
-    call = running.channel.unary_unary(f"/tensorflow.serving.{rng.choice(METHODS)}").future(data, timeout=120)
+    call = running.channel.unary_unary(f"/tensorflow.serving.{rng.choice(METHODS)}").future(
+        data, timeout=120
+    )
     seen["gRPC"][call.code() is grpc.StatusCode.OK] += 1
     assert call.code().name not in OF_THE_SERVER, call.details()
 
@@ -206,5 +285,7 @@ def test_still_answers(running, client):
     assert answer.status_code == 200
     outputs = arrays(running.prediction.Predict(GRPC[0], timeout=60))
     assert outputs["valid"].tolist() == [True, False]
-    assert answer.json()["predictions"][0]["hybrid_distance"] == pytest.approx(outputs["hybrid_distance"][0], abs=1e-5)
+    assert answer.json()["predictions"][0]["hybrid_distance"] == pytest.approx(
+        outputs["hybrid_distance"][0], abs=1e-5
+    )
     assert running.process.poll() is None

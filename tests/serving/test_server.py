@@ -39,7 +39,10 @@ def free_ports(model, **settings):
 def test_hot_swap(running, base_path, category):
     scenarios.hot_swap(running, base_path, category)
     assert running.stop() == 0
-    assert any(re.match(r"looks: version 2 is available after [1-9]\d* warm-up requests", line) for line in running.log)
+    assert any(
+        re.match(r"looks: version 2 is available after [1-9]\d* warm-up requests", line)
+        for line in running.log
+    )
 
 
 def test_broken_versions(running, base_path, category):
@@ -48,7 +51,8 @@ def test_broken_versions(running, base_path, category):
 
 
 def test_rollback_and_other_names(running, base_path, category):
-    (base_path / "007").mkdir()  # no plain integer either; what the real server makes of it is not known
+    # no plain integer either; what the real server makes of it is not known
+    (base_path / "007").mkdir()
     scenarios.other_names(running, base_path)
     scenarios.rollback(running, base_path, category)
 
@@ -61,7 +65,9 @@ def test_good_and_bad_together(running, category):
 def test_running_requests_end_before_the_server_does(running, category, with_signal):
     scenes = different(1200)
     with ThreadPoolExecutor(2) as clients:
-        over_grpc = clients.submit(running.prediction.Predict, pair_request(category, scenes), timeout=60)
+        over_grpc = clients.submit(
+            running.prediction.Predict, pair_request(category, scenes), timeout=60
+        )
         rows = {"instances": [row(category, scene) for scene in scenes]}
         over_rest = clients.submit(httpx.post, running.rest + ":predict", json=rows, timeout=60)
         time.sleep(0.4)
@@ -77,7 +83,18 @@ def test_running_requests_end_before_the_server_does(running, category, with_sig
 
 
 def test_the_command_says_what_it_is(exported):
-    command = [sys.executable, "-m", "ctl_keras.cli", "serve", "--model", str(exported), "--rest-port", "0", "--grpc-port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "ctl_keras.cli",
+        "serve",
+        "--model",
+        str(exported),
+        "--rest-port",
+        "0",
+        "--grpc-port",
+        "0",
+    ]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         lines = iter(process.stderr)
         line = next(line for line in lines if line.startswith("Development server for looks"))
@@ -88,7 +105,10 @@ def test_the_command_says_what_it_is(exported):
 
 
 def test_oversized_requests(exported, category):
-    with free_ports(exported, max_request_mb=0.25) as server, grpc.insecure_channel(server.grpc_address) as channel:
+    with (
+        free_ports(exported, max_request_mb=0.25) as server,
+        grpc.insecure_channel(server.grpc_address) as channel,
+    ):
         url = f"http://{server.rest_address}/v1/models/{NAME}:predict"
         large = {"instances": [{**row(category), "scene_bytes": "x" * 300_000}]}
         answer = httpx.post(url, json=large)
@@ -105,7 +125,10 @@ def test_oversized_requests(exported, category):
 def test_one_version_by_itself_and_names(exported):
     with free_ports(exported / "1") as server:
         assert server.name == NAME
-        assert httpx.get(f"http://{server.rest_address}/v1/models/{NAME}/versions/1").status_code == 200
+        assert (
+            httpx.get(f"http://{server.rest_address}/v1/models/{NAME}/versions/1").status_code
+            == 200
+        )
     with free_ports(exported, name="other name") as server:
         assert httpx.get(f"http://{server.rest_address}/v1/models/other%20name").status_code == 200
         assert httpx.get(f"http://{server.rest_address}/v1/models/{NAME}").status_code == 404
@@ -138,7 +161,9 @@ def test_wrong_input(exported, tmp_path, monkeypatch):
         port = taken.getsockname()[1]
         for protocol in ("rest", "grpc"):
             with pytest.raises(InputError, match=f"--{protocol}-port"):
-                DevelopmentServer(exported, **{"rest_port": 0, "grpc_port": 0, f"{protocol}_port": port})
+                DevelopmentServer(
+                    exported, **{"rest_port": 0, "grpc_port": 0, f"{protocol}_port": port}
+                )
     shutil.copytree(exported / "1", tmp_path / "1")
     shutil.rmtree(tmp_path / "1" / "variables")
     with pytest.raises(InputError, match="Version 1 of .* cannot be served"):

@@ -24,7 +24,8 @@ class Kill(keras.callbacks.Callback):
 
 
 def train(data: Path, out: Path, step: int, settings: dict[str, Any]) -> None:
-    """Begins a run, or goes on with it; is killed after `step` steps, or not at all if that is -1."""
+    """Begins a run, or goes on with it; is killed after `step` steps, or not at all if that is
+    -1."""
     run._tensorboard = lambda out: [Kill(step)]
     resume = (out / "config.json").exists()
     ctl.train(data, out, None if resume else from_dict(Config, settings), resume)

@@ -32,7 +32,8 @@ def losses(name: str, records: Path, config: Config) -> list[float]:
     with strategy.scope():
         model = ctl.CompleteTheLook(pairs.categories, config.data.image_size, config.model)
         fitting = Fitting(model, config, pairs, validation, "records")
-        fitting._replicas = 2  # one replica leaves the smaller last batch out too: the same global batches
+        # one replica leaves the smaller last batch out too: the same global batches
+        fitting._replicas = 2
         fitting.begin_stage(0)
         fitted, _ = fitting.datasets(0)
         fitting.trainer.fit(fitted, steps_per_epoch=STEPS, verbose=0, callbacks=[Collect()])
@@ -44,4 +45,6 @@ def compare(records: Path, settings: dict[str, Any], out: Path) -> None:
     two = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
     config = from_dict(Config, settings)
-    out.write_text(json.dumps({name: losses(name, records, config) for name in ("none", "mirrored")}))
+    out.write_text(
+        json.dumps({name: losses(name, records, config) for name in ("none", "mirrored")})
+    )

@@ -33,7 +33,9 @@ def test_recovers_a_known_map():
     values = random.uniform(0, 4, 200_000)
     is_positive = random.random(len(values)) < 1 / (1 + np.exp(2.5 * values - 5))
     count = min(is_positive.sum(), (~is_positive).sum())
-    fitted = fit_logistic(np.stack([values[is_positive][:count], values[~is_positive][:count]], axis=1))
+    fitted = fit_logistic(
+        np.stack([values[is_positive][:count], values[~is_positive][:count]], axis=1)
+    )
     assert fitted.slope == pytest.approx(2.5, abs=0.05)
     assert fitted.intercept == pytest.approx(5, abs=0.1)
 

@@ -19,19 +19,29 @@ def model(drawn_pairs):
 
 @pytest.fixture(scope="module")
 def folder(model, drawn_pairs, tmp_path_factory):
-    return ctl.cache_features(model, drawn_pairs, "hash", tmp_path_factory.mktemp("features"), views=3)
+    return ctl.cache_features(
+        model, drawn_pairs, "hash", tmp_path_factory.mktemp("features"), views=3
+    )
 
 
 def test_the_model_gives_the_same_from_cached_features(model, drawn_pairs, tmp_path):
-    plain = ctl.CachedFeatures(ctl.cache_features(model, drawn_pairs, "hash", tmp_path), drawn_pairs)
-    from_features = model.feature_trainer().predict(ctl.triplets(drawn_pairs, 32, training=False, source=plain), verbose=0)
+    plain = ctl.CachedFeatures(
+        ctl.cache_features(model, drawn_pairs, "hash", tmp_path), drawn_pairs
+    )
+    from_features = model.feature_trainer().predict(
+        ctl.triplets(drawn_pairs, 32, training=False, source=plain), verbose=0
+    )
     from_pictures = model.predict(ctl.triplets(drawn_pairs, 32, 32, training=False), verbose=0)
     np.testing.assert_allclose(from_features, from_pictures, atol=2e-3)  # float16
 
 
 def test_views_are_the_picture_its_mirror_image_and_crops(model, drawn_pairs, folder):
     views = [np.load(folder / f"regions-v{view}-00000.npy")[:4] for view in range(3)]
-    images = next(iter(image_batches(drawn_pairs.images, drawn_pairs.scene[:4], drawn_pairs.window[:4], 4, 32)))
+    images = next(
+        iter(
+            image_batches(drawn_pairs.images, drawn_pairs.scene[:4], drawn_pairs.window[:4], 4, 32)
+        )
+    )
     tower, _ = model.feature_towers()
     for view, pictures in ((0, images), (1, images[:, :, ::-1])):
         np.testing.assert_allclose(views[view], tower(pictures)["regions"], rtol=2e-3, atol=2e-3)
@@ -70,12 +80,16 @@ def test_a_killed_cache_goes_on(model, drawn_pairs, tmp_path, monkeypatch):
         ctl.cache_features(model, drawn_pairs, "hash", tmp_path / "killed", views=2)
     monkeypatch.setattr(feature_cache, "_save", saved)
     (killed,) = (tmp_path / "killed").iterdir()
-    with pytest.raises(ctl.InputError, match="holds no complete feature cache. Make it with `cache_features`"):
+    with pytest.raises(
+        ctl.InputError, match="holds no complete feature cache. Make it with `cache_features`"
+    ):
         ctl.CachedFeatures(killed, drawn_pairs)
     kept = {path: path.stat().st_mtime_ns for path in killed.glob("*.npy")}
     assert ctl.cache_features(model, drawn_pairs, "hash", tmp_path / "killed", views=2) == killed
     assert sum(path.stat().st_mtime_ns == time for path, time in kept.items()) >= 4
-    assert sorted(path.name for path in killed.iterdir()) == sorted(path.name for path in whole.iterdir())
+    assert sorted(path.name for path in killed.iterdir()) == sorted(
+        path.name for path in whole.iterdir()
+    )
     for path in whole.glob("*.npy"):
         np.testing.assert_array_equal(np.load(path), np.load(killed / path.name))
 
@@ -90,9 +104,18 @@ def test_the_key_is_of_all_that_the_features_depend_on(model, drawn_pairs, folde
         ctl.CompleteTheLook(drawn_pairs.categories, 32, **SMALL),  # other random weights
         ctl.CompleteTheLook(drawn_pairs.categories, 32, **SMALL, regions=[2, 2]),
     ]
-    keys = [key(), *map(key, others), key(pairs=drawn_pairs.take(np.arange(40))), key(pictures="x"), key(views=2), key(seed=1)]
+    keys = [
+        key(),
+        *map(key, others),
+        key(pairs=drawn_pairs.take(np.arange(40))),
+        key(pictures="x"),
+        key(views=2),
+        key(seed=1),
+    ]
     assert len(set(keys)) == len(keys)
-    heads = ctl.CompleteTheLook(drawn_pairs.categories, 32, **{**SMALL, "attention": "uniform", "dim": 8})
+    heads = ctl.CompleteTheLook(
+        drawn_pairs.categories, 32, **{**SMALL, "attention": "uniform", "dim": 8}
+    )
     heads.backbone.set_weights(model.backbone.get_weights())
     assert key(heads) == folder.name  # heads share the cache
 
@@ -105,7 +128,12 @@ def test_errors(model, drawn_pairs, folder, tmp_path):
     damaged = tmp_path / "damaged"
     shutil.copytree(folder, damaged)
     (damaged / "scene-v1-00000.npy").write_bytes(b"half")
-    with pytest.raises(ctl.InputError, match=r"The feature file .*scene-v1-00000.npy is missing or damaged. Remove"):
+    with pytest.raises(
+        ctl.InputError,
+        match=r"The feature file .*scene-v1-00000.npy is missing or damaged. Remove",
+    ):
         ctl.CachedFeatures(damaged, drawn_pairs)
-    with pytest.raises(ctl.InputError, match=r"The backbone's features reach 70000, which float16 cannot hold"):
+    with pytest.raises(
+        ctl.InputError, match=r"The backbone's features reach 70000, which float16 cannot hold"
+    ):
         feature_cache._save(tmp_path / "x.npy", np.float32([1, -70000]))

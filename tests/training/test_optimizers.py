@@ -20,7 +20,10 @@ def variables():
 
 def make(steps=100, **settings):
     trained = variables()
-    return make_optimizer(dataclasses.replace(TrainingConfig(), **settings), 0.1, steps, trained), trained
+    return (
+        make_optimizer(dataclasses.replace(TrainingConfig(), **settings), 0.1, steps, trained),
+        trained,
+    )
 
 
 def schedule(**settings):
@@ -31,7 +34,9 @@ def schedule(**settings):
 def test_decay_spares_biases_and_norms():
     for name in ("Adam", "SGD", "AdamW"):
         optimizer, trained = make(optimizer=name, weight_decay=0.5)
-        optimizer.apply_gradients([(np.zeros(variable.shape, "float32"), variable) for variable in trained])
+        optimizer.apply_gradients(
+            [(np.zeros(variable.shape, "float32"), variable) for variable in trained]
+        )
         kernel, bias = (np.asarray(variable) for variable in trained)
         np.testing.assert_allclose(kernel, 1 - 0.1 * 0.5, rtol=1e-5)
         np.testing.assert_array_equal(bias, 1)
@@ -43,7 +48,9 @@ def test_cosine_with_warm_up():
     values = [float(made(step)) for step in (0, 5, 10, 55, 100)]
     np.testing.assert_allclose(values, [0, 0.05, 0.1, 0.05, 0], atol=1e-6)
     constant = keras.optimizers.schedules.CosineDecay.from_config(schedule(warmup_steps=10))
-    np.testing.assert_allclose([float(constant(step)) for step in (5, 10, 60, 200)], [0.05, 0.1, 0.1, 0.1], atol=1e-6)
+    np.testing.assert_allclose(
+        [float(constant(step)) for step in (5, 10, 60, 200)], [0.05, 0.1, 0.1, 0.1], atol=1e-6
+    )
 
 
 def test_accumulated_gradients_are_averaged():
@@ -53,21 +60,32 @@ def test_accumulated_gradients_are_averaged():
         return
     optimizer, trained = make(optimizer="SGD", accumulate=2)
     for gradient in (1.0, 3.0):
-        optimizer.apply_gradients([(np.full(variable.shape, gradient, "float32"), variable) for variable in trained])
+        optimizer.apply_gradients(
+            [(np.full(variable.shape, gradient, "float32"), variable) for variable in trained]
+        )
     np.testing.assert_allclose(np.asarray(trained[0]), 1 - 0.1 * 2, rtol=1e-5)
 
 
 def test_names():
-    with pytest.raises(InputError, match=r"There is no optimizer `Adamm` in keras.optimizers .* Did you mean Adam\w*\?"):
+    with pytest.raises(
+        InputError,
+        match=r"There is no optimizer `Adamm` in keras.optimizers .* Did you mean Adam\w*\?",
+    ):
         make(optimizer="Adamm")
-    with pytest.raises(InputError, match="`training.warmup_steps` must be below the 100 steps of a stage. Received: 100"):
+    with pytest.raises(
+        InputError,
+        match="`training.warmup_steps` must be below the 100 steps of a stage. Received: 100",
+    ):
         make(warmup_steps=100)
 
 
 def test_tensorflow_addons():
     if IS_KERAS_3:
         with pytest.raises(
-            InputError, match=r"`training.optimizer=tfa:LAMB` needs TensorFlow Addons, which works with Keras 2"
+            InputError,
+            match=(
+                r"`training.optimizer=tfa:LAMB` needs TensorFlow Addons, which works with Keras 2"
+            ),
         ):
             make(optimizer="tfa:LAMB")
         return
@@ -75,13 +93,20 @@ def test_tensorflow_addons():
 
     optimizer, trained = make(optimizer="tfa:LAMB", weight_decay=0.5)
     assert isinstance(optimizer, tfa.optimizers.LAMB)
-    optimizer.apply_gradients([(np.zeros(variable.shape, "float32"), variable) for variable in trained])
+    optimizer.apply_gradients(
+        [(np.zeros(variable.shape, "float32"), variable) for variable in trained]
+    )
     kernel, bias = (np.asarray(variable) for variable in trained)
     assert (kernel < 1).all()
     np.testing.assert_array_equal(bias, 1)
-    with pytest.raises(InputError, match="There is no optimizer `LAMP` in tensorflow_addons.optimizers .* Did you mean LAMB"):
+    with pytest.raises(
+        InputError,
+        match="There is no optimizer `LAMP` in tensorflow_addons.optimizers .* Did you mean LAMB",
+    ):
         make(optimizer="tfa:LAMP")
     with pytest.raises(InputError, match="`training.ema` is not known to tfa:LAMB"):
         make(optimizer="tfa:LAMB", ema=0.9)
-    with pytest.raises(InputError, match="tfa:Yogi has no weight decay: set `training.weight_decay=0`"):
+    with pytest.raises(
+        InputError, match="tfa:Yogi has no weight decay: set `training.weight_decay=0`"
+    ):
         make(optimizer="tfa:Yogi", weight_decay=0.1)

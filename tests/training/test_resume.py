@@ -18,7 +18,8 @@ KILLS = int(os.environ.get("CTL_KILLS", "3"))
 
 
 def settings(config: ctl.Config, cache: Path) -> dict:
-    """All that has state: dropout, averages, a schedule, a memory, views of cached features, and a second stage."""
+    """All that has state: dropout, averages, a schedule, a memory, views of cached features, and a
+    second stage."""
     values = to_dict(config)
     values["data"] |= {"feature_cache": str(cache), "views": 3}
     values["training"] |= {
@@ -56,7 +57,10 @@ def test_killed_at_random_steps_it_ends_with_the_same_weights(records, config, t
     assert fit(records, killed, -1, values) == 0
 
     rows = [
-        [{k: v for k, v in row.items() if k != "seconds"} for row in read_history(x / "history.csv")]
+        [
+            {k: v for k, v in row.items() if k != "seconds"}
+            for row in read_history(x / "history.csv")
+        ]
         for x in (straight, killed)
     ]
     assert len(rows[0]) == 6

@@ -29,9 +29,25 @@ def test_run_folder(run, records, config):
     assert json.loads((run / "config.json").read_text()) == to_dict(config)
     with open(run / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["epoch"] for row in rows] == ["0.0", "1.0"] or [row["epoch"] for row in rows] == ["0", "1"]
-    metrics = {"loss", "triplet_accuracy", "active_triplets", "positive_distance", "negative_distance", "distance_spread"}
-    assert set(rows[0]) == {"epoch", "stage", "seconds", *metrics, *(f"val_{name}" for name in metrics)}
+    assert [row["epoch"] for row in rows] == ["0.0", "1.0"] or [row["epoch"] for row in rows] == [
+        "0",
+        "1",
+    ]
+    metrics = {
+        "loss",
+        "triplet_accuracy",
+        "active_triplets",
+        "positive_distance",
+        "negative_distance",
+        "distance_spread",
+    }
+    assert set(rows[0]) == {
+        "epoch",
+        "stage",
+        "seconds",
+        *metrics,
+        *(f"val_{name}" for name in metrics),
+    }
     record = json.loads((run / "run.json").read_text())
     assert record["data_hash"] == json.loads((records / "manifest.json").read_text())["hash"]
     assert record["versions"]["keras"] == keras.__version__
@@ -53,9 +69,25 @@ def test_the_model_of_the_run_is_its_best_epoch(run, records, config):
 @pytest.mark.slow
 def test_a_killed_process_leaves_a_run_that_resumes(records, config, tmp_path):
     out = tmp_path / "run"
-    settings = [f"model.{name}={json.dumps(value)}" for name, value in to_dict(config.model).items() if value is not None]
-    settings += ["data.image_size=32", "training.epochs=60", "training.batch_size=16", "training.patience=0"]
-    arguments = ["train", "--data", records, "--out", out, *[part for value in settings for part in ("--set", value)]]
+    settings = [
+        f"model.{name}={json.dumps(value)}"
+        for name, value in to_dict(config.model).items()
+        if value is not None
+    ]
+    settings += [
+        "data.image_size=32",
+        "training.epochs=60",
+        "training.batch_size=16",
+        "training.patience=0",
+    ]
+    arguments = [
+        "train",
+        "--data",
+        records,
+        "--out",
+        out,
+        *[part for value in settings for part in ("--set", value)],
+    ]
     process = WarmProcess(command_line, *arguments)
     deadline = time.time() + 120
     while len(history(out)) < 1 and time.time() < deadline:
@@ -92,7 +124,9 @@ def test_patience_counts_across_a_resume():
 
 
 def test_errors(run, records, config, tmp_path, drawn):
-    with pytest.raises(ctl.InputError, match="already exists. Go on with --resume, or name another place"):
+    with pytest.raises(
+        ctl.InputError, match="already exists. Go on with --resume, or name another place"
+    ):
         ctl.train(records, run, config)
     with pytest.raises(ctl.InputError, match=r"The settings of the run .* does not exist"):
         ctl.train(records, tmp_path / "none", resume=True)
@@ -101,19 +135,30 @@ def test_errors(run, records, config, tmp_path, drawn):
     with pytest.raises(ctl.InputError, match="holds no trained model. Make one with `train`"):
         ctl.load_run(tmp_path)
     only_test = tmp_path / "only_test"
-    ctl.prepare(drawn / "fashion.json", drawn / "fashion-cat.json", drawn / "images", only_test, fractions=(0, 0, 1))
+    ctl.prepare(
+        drawn / "fashion.json",
+        drawn / "fashion-cat.json",
+        drawn / "images",
+        only_test,
+        fractions=(0, 0, 1),
+    )
     with pytest.raises(ctl.InputError, match=r"The train split of .* is empty"):
         ctl.train(only_test, tmp_path / "x", config)
     with pytest.raises(ctl.InputError, match="The data differ from those that"):
         ctl.train(only_test, run, resume=True)
-    no_weights = ctl.Config(ctl.ModelConfig(weights=str(tmp_path / "none.h5")), config.data, config.training)
+    no_weights = ctl.Config(
+        ctl.ModelConfig(weights=str(tmp_path / "none.h5")), config.data, config.training
+    )
     with pytest.raises(ctl.InputError, match=r"The weight file .*none.h5 does not exist"):
         ctl.train(records, tmp_path / "x", no_weights)
     assert not (tmp_path / "x").exists()
 
 
 def test_a_run_without_one_good_epoch_says_so(records, config, tmp_path):
-    with pytest.raises(RuntimeError, match="The training ended without one good epoch: .* Lower training.learning_rate"):
+    with pytest.raises(
+        RuntimeError,
+        match="The training ended without one good epoch: .* Lower training.learning_rate",
+    ):
         ctl.train(records, tmp_path / "run", replace(config, learning_rate=float("1e38"), epochs=1))
 
 
@@ -130,7 +175,10 @@ def test_an_epoch_that_diverges_is_not_saved(tmp_path):
     assert callback.model.stop_training
     assert not callback.good
     assert [row["val_loss"] for row in history(tmp_path)] == [0.3, 0.1, 0.2]
-    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["epoch-0002.npz", "epoch-0003.npz"]
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
+        "epoch-0002.npz",
+        "epoch-0003.npz",
+    ]
 
 
 def test_a_checkpoint_that_is_ahead_of_the_history_does_not_count(records, config, run, tmp_path):
@@ -153,7 +201,10 @@ def test_a_damaged_checkpoint_is_named(run, records, tmp_path):
     shutil.copytree(run, copy)
     (copy / "model.keras").unlink()
     (copy / "checkpoints" / "epoch-0002.npz").write_text("half a file")
-    with pytest.raises(ctl.InputError, match=r"The checkpoint .*epoch-0002.npz is missing or damaged. Begin a new run"):
+    with pytest.raises(
+        ctl.InputError,
+        match=r"The checkpoint .*epoch-0002.npz is missing or damaged. Begin a new run",
+    ):
         ctl.train(records, copy, resume=True)
 
 
@@ -168,7 +219,9 @@ def test_a_collapse_is_named(drawn_pairs, records, config, tmp_path, capsys, mon
     from ctl_keras.data import cached_pictures, stream
 
     for module in (cached_pictures, stream):
-        monkeypatch.setattr(module, "decode_image", lambda *_, **__: tf.zeros([40, 40, 3], tf.uint8))
+        monkeypatch.setattr(
+            module, "decode_image", lambda *_, **__: tf.zeros([40, 40, 3], tf.uint8)
+        )
     record = ctl.train(records, tmp_path / "run", replace(config, epochs=2))
     assert record["collapsed"]
     message = " ".join(capsys.readouterr().err.split())
@@ -177,10 +230,19 @@ def test_a_collapse_is_named(drawn_pairs, records, config, tmp_path, capsys, mon
 
 
 def test_patience_and_averages_in_stages(records, config, tmp_path):
-    """Two epochs of the heads, one of the last block, with an average of the weights in validation and in the model."""
+    """Two epochs of the heads, one of the last block, with an average of the weights in validation
+    and in the model."""
     stages = (ctl.StageConfig(epochs=1, learning_rate=1e-4, unfreeze="conv2_block2"),)
-    two_blocks = dataclasses.replace(config.model, global_tap="conv2_block2_out", local_tap="conv2_block1_2_relu")
-    changed = replace(dataclasses.replace(config, model=two_blocks), stages=stages, ema=0.5, in_batch=True, weight_decay=0.01)
+    two_blocks = dataclasses.replace(
+        config.model, global_tap="conv2_block2_out", local_tap="conv2_block1_2_relu"
+    )
+    changed = replace(
+        dataclasses.replace(config, model=two_blocks),
+        stages=stages,
+        ema=0.5,
+        in_batch=True,
+        weight_decay=0.01,
+    )
     record = ctl.train(records, tmp_path / "run", changed)
     rows = history(tmp_path / "run")
     assert [row["stage"] for row in rows] == [0, 0, 1]
@@ -188,8 +250,12 @@ def test_patience_and_averages_in_stages(records, config, tmp_path):
     dataset = ctl.pair_batches(ctl.read_records(records, "validation"), 16, 32, training=False)
     trainer = model.in_batch_trainer()
     trainer.compile(loss=ctl.TripletLoss(), jit_compile=False)
-    assert trainer.evaluate(dataset, verbose=0) == pytest.approx(record["best"]["val_loss"], abs=1e-4)
-    initial = keras.models.load_model(tmp_path / "run" / "checkpoints" / "initial.keras").backbone.trunk
+    assert trainer.evaluate(dataset, verbose=0) == pytest.approx(
+        record["best"]["val_loss"], abs=1e-4
+    )
+    initial = keras.models.load_model(
+        tmp_path / "run" / "checkpoints" / "initial.keras"
+    ).backbone.trunk
     with np.load(sorted((tmp_path / "run" / "checkpoints").glob("*.npz"))[-1]) as arrays:
         stored = [arrays[name] for name in arrays.files]
     moved = {
@@ -206,12 +272,19 @@ def test_what_stopped_early_says_so(run):
     record = json.loads((run / "run.json").read_text())
     assert record["planned_epochs"] == record["epochs"] == 2
     assert describe(record, "run").startswith("run: 2 epochs in ")
-    assert describe({**record, "planned_epochs": 9}, "run").startswith("run: 2 epochs of 9 (then no lower validation loss")
-    assert describe({**record, "planned_epochs": 9, "diverged": True}, "run").startswith("run: 2 epochs in ")
+    assert describe({**record, "planned_epochs": 9}, "run").startswith(
+        "run: 2 epochs of 9 (then no lower validation loss"
+    )
+    assert describe({**record, "planned_epochs": 9, "diverged": True}, "run").startswith(
+        "run: 2 epochs in "
+    )
 
 
 def test_a_layer_that_does_not_exist(records, config, tmp_path):
     stages = (ctl.StageConfig(epochs=1, learning_rate=1e-4, unfreeze="conv9"),)
-    with pytest.raises(ctl.InputError, match=r"No layer of ResNet50 begins with `conv9`. There are: conv1, conv2, "):
+    with pytest.raises(
+        ctl.InputError,
+        match=r"No layer of ResNet50 begins with `conv9`. There are: conv1, conv2, ",
+    ):
         ctl.train(records, tmp_path / "run", replace(config, stages=stages))
     assert not (tmp_path / "run").exists()

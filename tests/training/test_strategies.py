@@ -41,28 +41,50 @@ def test_two_workers_write_one_run(records, config, tmp_path):
     """Nor do they get into each other's way where both cache the features in one folder."""
     straight, settings = (
         to_dict(dataclasses.replace(changed, training=config_of(changed, steps=4)))
-        for changed in (without_dropout(config, tmp_path / name, **IN_BATCH) for name in ("straight-features", "features"))
+        for changed in (
+            without_dropout(config, tmp_path / name, **IN_BATCH)
+            for name in ("straight-features", "features")
+        )
     )
     assert WarmProcess(train, records, tmp_path / "straight", straight, "none").wait() == 0
     ports = [free_port() for _ in range(2)]
     out = tmp_path / "run"
     workers = []
     for index in range(2):
-        cluster = {"cluster": {"worker": [f"localhost:{port}" for port in ports]}, "task": {"type": "worker", "index": index}}
+        cluster = {
+            "cluster": {"worker": [f"localhost:{port}" for port in ports]},
+            "task": {"type": "worker", "index": index},
+        }
         environment = {"TF_CONFIG": json.dumps(cluster)}
         workers.append(
-            WarmProcess(train, records, out, settings, "multi-worker", log=tmp_path / "log", environment=environment)
+            WarmProcess(
+                train,
+                records,
+                out,
+                settings,
+                "multi-worker",
+                log=tmp_path / "log",
+                environment=environment,
+            )
         )
     assert [worker.wait(600) for worker in workers] == [0, 0], (tmp_path / "log").read_text()
-    rows, expected = read_history(out / "history.csv"), read_history(tmp_path / "straight" / "history.csv")
+    rows, expected = (
+        read_history(out / "history.csv"),
+        read_history(tmp_path / "straight" / "history.csv"),
+    )
     assert [row["epoch"] for row in rows] == [0]
     for one, other in zip(rows, expected, strict=True):
         assert one["loss"] == pytest.approx(other["loss"], abs=1e-4)
     model, record = ctl.load_run(out)
     assert record["strategy"] == "multi-worker"
-    for one, other in zip(model.get_weights(), ctl.load_run(tmp_path / "straight")[0].get_weights(), strict=True):
+    for one, other in zip(
+        model.get_weights(), ctl.load_run(tmp_path / "straight")[0].get_weights(), strict=True
+    ):
         np.testing.assert_allclose(one, other, atol=1e-3)
-    caches = [sorted(path.name for path in (tmp_path / name).rglob("*")) for name in ("straight-features", "features")]
+    caches = [
+        sorted(path.name for path in (tmp_path / name).rglob("*"))
+        for name in ("straight-features", "features")
+    ]
     assert caches[0] == caches[1]
 
 
@@ -85,10 +107,15 @@ def free_port() -> int:
 def test_names(monkeypatch):
     assert is_chief(make_strategy("none"))
     assert make_strategy("mirrored").num_replicas_in_sync == 1
-    with pytest.raises(ctl.InputError, match="`strategy` must be one of none, mirrored, multi-worker. Received: 'two'"):
+    with pytest.raises(
+        ctl.InputError,
+        match="`strategy` must be one of none, mirrored, multi-worker. Received: 'two'",
+    ):
         make_strategy("two")
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    with pytest.raises(ctl.InputError, match="needs the environment variable TF_CONFIG in each process, such as"):
+    with pytest.raises(
+        ctl.InputError, match="needs the environment variable TF_CONFIG in each process, such as"
+    ):
         make_strategy("multi-worker")
     alone = {"cluster": {"worker": ["localhost:1"]}, "task": {"type": "worker", "index": 0}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(alone))

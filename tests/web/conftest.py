@@ -14,14 +14,18 @@ import ctl_keras as ctl
 from ctl_keras.retrieval import recommender
 from tests.warm import WarmProcess, command_line
 
-STRANGE = "<b>{{id}}</b> ${1+1} `\\"  # neither the browser nor Gradio's templates may take it for anything else
+# neither the browser nor Gradio's templates may take it for anything else
+STRANGE = "<b>{{id}}</b> ${1+1} `\\"
 _SECONDS = 60
 
 
 def _make_shop(exported, records, folder):
     folder.mkdir()
     with open(records / "products.csv", newline="") as file:
-        rows = [{**row, "image": records / row["image"], "price": price} for price, row in enumerate(csv.DictReader(file))]
+        rows = [
+            {**row, "image": records / row["image"], "price": price}
+            for price, row in enumerate(csv.DictReader(file))
+        ]
     hats = [row for row in rows if row["category"].endswith("Hats")]
     gone = folder / "gone.jpg"
     shutil.copyfile(hats[0]["image"], gone)
@@ -37,13 +41,16 @@ def _make_shop(exported, records, folder):
 
 @pytest.fixture(scope="session")
 def shop(exported, records, once) -> Path:
-    """A catalog with prices and two hats: the picture of one is gone, the other has a strange id."""
+    """A catalog with prices and two hats: the picture of one is gone, the other has a strange
+    id."""
     return once("web-shop", lambda folder: _make_shop(exported, records, folder)) / "catalog"
 
 
 @pytest.fixture(scope="session")
 def scenes(drawn) -> list[Path]:
-    names = [json.loads(line)["scene"] for line in (drawn / "fashion.json").read_text().splitlines()]
+    names = [
+        json.loads(line)["scene"] for line in (drawn / "fashion.json").read_text().splitlines()
+    ]
     return [drawn / "images" / f"{name}.jpg" for name in dict.fromkeys(names)][:3]
 
 
@@ -54,7 +61,8 @@ def free_port() -> int:
 
 
 def command_line_without_thinning(*arguments: object) -> None:
-    """To a network that has hardly learned anything, drawn products are all but the same; thinning has its own tests."""
+    """To a network that has hardly learned anything, drawn products are all but the same; thinning
+    has its own tests."""
     recommender.SAME_PRODUCT = -1
     command_line(*arguments)
 
@@ -91,7 +99,9 @@ def address(exported, shop, page_log):
 @pytest.fixture(scope="module")
 def browser():
     api = pytest.importorskip("playwright.sync_api")
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    program = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
     if program is None:
         pytest.skip("no Chromium is here")
     with api.sync_playwright() as playwright:

@@ -4,7 +4,15 @@ from PIL import Image
 
 import ctl_keras as ctl
 from ctl_keras.web import markup
-from ctl_keras.web.looks import Looks, facts, first_look, look_distances, look_rows, swapped, thumbnail
+from ctl_keras.web.looks import (
+    Looks,
+    facts,
+    first_look,
+    look_distances,
+    look_rows,
+    swapped,
+    thumbnail,
+)
 from ctl_keras.web.scenes import open_picture
 from tests.web.conftest import STRANGE
 
@@ -54,11 +62,17 @@ def test_a_filter_and_wrong_input(looks, scenes):
 def test_regions_are_those_of_the_product(found, looks):
     for rank in (0, 2):
         row, shares = found.products[SHOES][rank], looks.regions(found, SHOES, rank)
-        product = dict(zip(looks.recommender.catalog.ids.to_pylist(), looks.recommender.catalog.embeddings, strict=True))[
-            row["id"]
-        ]
+        product = dict(
+            zip(
+                looks.recommender.catalog.ids.to_pylist(),
+                looks.recommender.catalog.embeddings,
+                strict=True,
+            )
+        )[row["id"]]
         whole = np.square(found.scene[SHOES]["global_embedding"] - product).sum()
-        assert (whole + shares.local_distance) / 2 == pytest.approx(row["hybrid_distance"], abs=1e-5)
+        assert (whole + shares.local_distance) / 2 == pytest.approx(
+            row["hybrid_distance"], abs=1e-5
+        )
 
 
 def test_a_look_and_another(found):
@@ -66,7 +80,10 @@ def test_a_look_and_another(found):
     assert look == {SHOES: 0, HATS: 0}
     other = swapped(look, SHOES, 2)
     assert look == {SHOES: 0, HATS: 0}
-    assert look_rows(found, other) == {SHOES: found.products[SHOES][2], HATS: found.products[HATS][0]}
+    assert look_rows(found, other) == {
+        SHOES: found.products[SHOES][2],
+        HATS: found.products[HATS][0],
+    }
     both = found.products[SHOES][2]["hybrid_distance"] + found.products[HATS][0]["hybrid_distance"]
     assert look_distances(found, other) == pytest.approx((both, both / 2))
 
@@ -79,21 +96,27 @@ def test_pictures_and_columns_of_products(found, tmp_path):
     assert thumbnail(found.products[SHOES][0]).size != (320, 320)
     (tmp_path / "text.jpg").write_text("no picture")
     assert thumbnail({"image": tmp_path / "text.jpg"}) == thumbnail(missing)
-    assert facts({"id": 3, "image": "x", "category": "c", "hybrid_distance": 1.0, "price": 4, "brand": None}) == {
+    assert facts(
+        {"id": 3, "image": "x", "category": "c", "hybrid_distance": 1.0, "price": 4, "brand": None}
+    ) == {
         "id": "3",
         "price": "4",
     }
 
 
 def test_text_from_outside_is_escaped():
-    tiles = markup.product_tiles([{"id": STRANGE, "hybrid_distance": 1.0}], [Image.new("RGB", (9, 9))], "<Hats>", 0)
+    tiles = markup.product_tiles(
+        [{"id": STRANGE, "hybrid_distance": 1.0}], [Image.new("RGB", (9, 9))], "<Hats>", 0
+    )
     assert "<Hats>" not in tiles
     assert "&lt;b&gt;{{id" in tiles
     assert markup.message("a < b") == '<p class="ctl-message" role="alert">a &lt; b</p>'
     assert markup.message("") == ""
 
 
-@pytest.mark.parametrize(("distance", "words"), [("local", "to the scene"), ("global", "the regions do not count")])
+@pytest.mark.parametrize(
+    ("distance", "words"), [("local", "to the scene"), ("global", "the regions do not count")]
+)
 def test_other_distances_are_explained(found, looks, distance, words):
     settings = {**looks.settings, "distance": distance}
     row, shares = found.products[SHOES][0], looks.regions(found, SHOES, 0)
@@ -105,8 +128,12 @@ def test_other_distances_are_explained(found, looks, distance, words):
 def test_attention_by_product_is_shown_with_the_product(found, looks):
     settings = {**looks.settings, "attention": "product"}
     row, shares = found.products[SHOES][0], looks.regions(found, SHOES, 0)
-    assert "Attention for " in markup.product_details(found.seen, row, thumbnail(row), shares, settings)
-    assert "Attention for " not in markup.product_details(found.seen, row, thumbnail(row), shares, looks.settings)
+    assert "Attention for " in markup.product_details(
+        found.seen, row, thumbnail(row), shares, settings
+    )
+    assert "Attention for " not in markup.product_details(
+        found.seen, row, thumbnail(row), shares, looks.settings
+    )
     assert "depends on the product" in markup.attention_figures(found.seen, {}, {}, "product")
 
 

@@ -22,7 +22,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def visit(browser, address, page_log):
-    """`visit(**context)`: opens the page for one more visitor; afterwards nothing may have gone wrong behind it."""
+    """`visit(**context)`: opens the page for one more visitor; afterwards nothing may have gone
+    wrong behind it."""
     visitors = []
 
     def come(**context):
@@ -91,8 +92,15 @@ def test_each_control(visit, scenes, expected):
     visitor.tiles.nth(2).click()
     expect(page.locator("#details dd").first).to_have_text(pants[2])
     expect(page.locator("#details tbody tr")).to_have_count(3)
-    expect(page.get_by_alt_text(f"Regions that bring {pants[2]} closer or push it away")).to_be_visible()
-    assert [tile.get_attribute("aria-pressed") for tile in visitor.tiles.all()] == ["false", "false", "true", "false"]
+    expect(
+        page.get_by_alt_text(f"Regions that bring {pants[2]} closer or push it away")
+    ).to_be_visible()
+    assert [tile.get_attribute("aria-pressed") for tile in visitor.tiles.all()] == [
+        "false",
+        "false",
+        "true",
+        "false",
+    ]
     before = visitor.said("#total")
     page.get_by_role("button", name="Put this product into the look").click()
     expect(page.locator("#swapped")).to_have_text(f"The look now has {pants[2]}.")
@@ -100,8 +108,12 @@ def test_each_control(visit, scenes, expected):
     assert [text.splitlines()[:2] for text in look] == [["Shoes", wanted[0]], ["Pants", pants[2]]]
     distances = [float(text.split()[-1]) for text in look]
     after = visitor.said("#total")
-    assert float(after.split("distances ")[1].split(",")[0]) == pytest.approx(sum(distances), abs=2e-3)
-    assert float(after.split("mean ")[1].split(". ")[0]) == pytest.approx(sum(distances) / 2, abs=2e-3)
+    assert float(after.split("distances ")[1].split(",")[0]) == pytest.approx(
+        sum(distances), abs=2e-3
+    )
+    assert float(after.split("mean ")[1].split(". ")[0]) == pytest.approx(
+        sum(distances) / 2, abs=2e-3
+    )
     assert after != before
 
     page.get_by_label("Clear").click()
@@ -143,7 +155,9 @@ def test_wrong_boxes_and_questions(visit, scenes):
     visitor.choose("Shoes")
     page.get_by_label("Only products where").fill("colour == 'red'")
     page.locator("#go").click()
-    expect(refused).to_contain_text("there is no column colour. Columns: id, image, category, price")
+    expect(refused).to_contain_text(
+        "there is no column colour. Columns: id, image, category, price"
+    )
     page.get_by_label("Only products where").fill("price < 0")
     page.locator("#go").click()
     expect(page.locator("#ranked")).to_contain_text("No product of Shoes passes the filter.")
@@ -167,7 +181,11 @@ def test_broken_uploads(visit, scenes, tmp_path):
     (tmp_path / "text.jpg").write_text("no picture at all")
     (tmp_path / "cut.jpg").write_bytes(scenes[0].read_bytes()[:2000])
     Image.new("1", (9000, 8000)).save(tmp_path / "wide.png")
-    for name, words in (("text.jpg", "is not a JPEG"), ("cut.jpg", "cut off or damaged"), ("wide.png", "at most 64 million")):
+    for name, words in (
+        ("text.jpg", "is not a JPEG"),
+        ("cut.jpg", "cut off or damaged"),
+        ("wide.png", "at most 64 million"),
+    ):
         visitor.bring(tmp_path / name)
         expect(problem).to_contain_text(words)
         assert page.locator("#seen img").count() == 0
@@ -179,7 +197,9 @@ def test_broken_uploads(visit, scenes, tmp_path):
 
 
 def test_a_40_megapixel_photo(visit, tmp_path):
-    Image.effect_noise((800, 500), 60).resize((8000, 5000)).convert("CMYK").save(tmp_path / "large.jpg", quality=50)
+    Image.effect_noise((800, 500), 60).resize((8000, 5000)).convert("CMYK").save(
+        tmp_path / "large.jpg", quality=50
+    )
     visitor = visit()
     visitor.bring(tmp_path / "large.jpg")
     visitor.see("whole scene")
@@ -264,7 +284,9 @@ def test_by_keyboard_alone(visit, scenes):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious_and_nothing_sticks_out_of_a_phone(visit, scenes, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    visitor = visit(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, color_scheme=scheme)
+    visitor = visit(
+        viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, color_scheme=scheme
+    )
 
     def check():
         for _ in range(20):  # Gradio pales what is about to change
@@ -306,22 +328,33 @@ def test_a_lost_picture_and_a_strange_id(visit, scenes):
     assert STRANGE in visitor.ids()
     assert visitor.page.locator("#ranked b b, #look b b").count() == 0
     for tile in visitor.tiles.all():
-        assert tile.locator("img").evaluate("picture => picture.complete && picture.naturalWidth > 0")
+        assert tile.locator("img").evaluate(
+            "picture => picture.complete && picture.naturalWidth > 0"
+        )
     visitor.tiles.nth(visitor.ids().index(STRANGE)).click()
     expect(visitor.page.locator("#details dd").first).to_have_text(STRANGE)
     visitor.page.locator("#swap").click()
     expect(visitor.page.locator("#swapped")).to_have_text(f"The look now has {STRANGE}.")
 
 
-def test_nothing_is_fetched_elsewhere_and_no_file_is_given_away(visit, scenes, address, shop, recommender):
+def test_nothing_is_fetched_elsewhere_and_no_file_is_given_away(
+    visit, scenes, address, shop, recommender
+):
     visitor = visit()
     visitor.bring(scenes[0])
     visitor.see("whole scene")
     visitor.choose("Shoes")
     visitor.find(5)
-    assert [url for url in visitor.requests if not url.startswith((address, "data:", "blob:"))] == []
+    assert [
+        url for url in visitor.requests if not url.startswith((address, "data:", "blob:"))
+    ] == []
     picture = recommender.catalog.products([0])[0]["image"]
-    for path in ("/etc/hostname", picture, str(shop / "1" / "manifest.json"), "../../../../../../etc/hostname"):
+    for path in (
+        "/etc/hostname",
+        picture,
+        str(shop / "1" / "manifest.json"),
+        "../../../../../../etc/hostname",
+    ):
         with pytest.raises(urllib.error.HTTPError) as error:
             urllib.request.urlopen(f"{address}/gradio_api/file={path}")
         assert error.value.code in (403, 404), path

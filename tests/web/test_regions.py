@@ -15,12 +15,20 @@ def by_hand(attention, regions, keys, product, squared, kind, temperature):
     def square(one, other):
         return sum((a - b) ** 2 for a, b in zip(one, other, strict=True))
 
-    distances = [square(region, product) if squared else math.sqrt(square(region, product)) for region in regions]
+    distances = [
+        square(region, product) if squared else math.sqrt(square(region, product))
+        for region in regions
+    ]
     if kind == "product":
         weights = [math.exp(-square(key, product) / temperature) for key in keys]
         attention = [weight / sum(weights) for weight in weights]
-    contributions = [weight * distance for weight, distance in zip(attention, distances, strict=True)]
-    pulls = [weight * (sum(contributions) - distance) for weight, distance in zip(attention, distances, strict=True)]
+    contributions = [
+        weight * distance for weight, distance in zip(attention, distances, strict=True)
+    ]
+    pulls = [
+        weight * (sum(contributions) - distance)
+        for weight, distance in zip(attention, distances, strict=True)
+    ]
     return attention, distances, contributions, pulls
 
 
@@ -33,9 +41,15 @@ def test_shares_are_those_of_plain_loops(squared, kind):
     regions, keys, product = vectors[:6], vectors[6:12], vectors[12]
     attention = random.dirichlet(np.ones(6))
     settings = {"squared": squared, "attention": kind, "temperature": 0.3}
-    scene = {"attention": attention.reshape(2, 3), "region_embeddings": regions, "attention_embeddings": keys}
+    scene = {
+        "attention": attention.reshape(2, 3),
+        "region_embeddings": regions,
+        "attention_embeddings": keys,
+    }
     shares = region_shares(scene, product, settings)
-    expected = by_hand(attention.tolist(), regions.tolist(), keys.tolist(), product.tolist(), squared, kind, 0.3)
+    expected = by_hand(
+        attention.tolist(), regions.tolist(), keys.tolist(), product.tolist(), squared, kind, 0.3
+    )
     for values, wanted in zip(shares, expected, strict=True):
         assert values.shape == (2, 3)
         np.testing.assert_allclose(values.reshape(-1), wanted, atol=1e-12)
@@ -44,8 +58,12 @@ def test_shares_are_those_of_plain_loops(squared, kind):
     assert shares.local_distance == pytest.approx(sum(expected[2]))
 
 
-@pytest.mark.parametrize("settings", [{}, {"squared": False, "attention": "product", "temperature": 0.5}])
-def test_they_add_up_to_the_exports_local_distance(settings, exported, drawn_pairs, scenes, tmp_path):
+@pytest.mark.parametrize(
+    "settings", [{}, {"squared": False, "attention": "product", "temperature": 0.5}]
+)
+def test_they_add_up_to_the_exports_local_distance(
+    settings, exported, drawn_pairs, scenes, tmp_path
+):
     if settings:
         exported = tmp_path / "looks"
         ctl.export(ctl.CompleteTheLook(drawn_pairs.categories, 32, **SMALL, **settings), exported)
@@ -64,7 +82,11 @@ def test_a_scene_is_described_as_it_is_embedded(exported, scenes):
     for name, values in local.embed_scene(scenes[0], ["Hats", "Shoes"]).items():
         np.testing.assert_allclose(described[name], values, atol=1e-6)
     regions = math.prod(described["attention"].shape[1:])
-    assert described["region_embeddings"].shape == described["attention_embeddings"].shape == (2, regions, 16)
+    assert (
+        described["region_embeddings"].shape
+        == described["attention_embeddings"].shape
+        == (2, regions, 16)
+    )
     with pytest.raises(ctl.InputError, match="does not know the category 'Lamps'"):
         local.describe_scene(scenes[0], ["Lamps"])
 
@@ -108,5 +130,6 @@ def test_pulls_are_blue_or_orange():
     assert red[57] > blue[57]
     assert (blue[2] - red[2]) > (red[57] - blue[57]) / 2  # the stronger the denser
     np.testing.assert_array_equal(
-        np.asarray(pull_overlay(picture, np.zeros((1, 3)))), np.asarray(picture.convert("L").convert("RGB"))
+        np.asarray(pull_overlay(picture, np.zeros((1, 3)))),
+        np.asarray(picture.convert("L").convert("RGB")),
     )

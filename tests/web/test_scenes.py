@@ -12,9 +12,18 @@ from ctl_keras.web.scenes import SIDE, cut, look_around, open_picture, preview
 
 @pytest.mark.parametrize(
     ("name", "mode"),
-    [("a.jpg", "RGB"), ("a.jpg", "CMYK"), ("a.jpg", "L"), ("a.png", "RGBA"), ("a.png", "P"), ("a.png", "1"), ("a.bmp", "RGB"),
-     ("a.gif", "P"), ("a.png", "LA")],
-)  # fmt: skip
+    [
+        ("a.jpg", "RGB"),
+        ("a.jpg", "CMYK"),
+        ("a.jpg", "L"),
+        ("a.png", "RGBA"),
+        ("a.png", "P"),
+        ("a.png", "1"),
+        ("a.bmp", "RGB"),
+        ("a.gif", "P"),
+        ("a.png", "LA"),
+    ],
+)
 def test_kinds_of_pictures_look_as_the_model_sees_them(photo, tmp_path, name, mode):
     photo.convert(mode).save(tmp_path / name, **({"quality": 95} if name == "a.jpg" else {}))
     picture = open_picture(tmp_path / name)
@@ -26,7 +35,9 @@ def test_kinds_of_pictures_look_as_the_model_sees_them(photo, tmp_path, name, mo
 def test_sixteen_bits_and_transparency_and_animation(photo, tmp_path):
     grey = np.asarray(photo.convert("L"), np.uint16) * 257
     Image.fromarray(grey).save(tmp_path / "deep.png")
-    np.testing.assert_array_equal(np.asarray(open_picture(tmp_path / "deep.png"))[..., 0], grey // 257)
+    np.testing.assert_array_equal(
+        np.asarray(open_picture(tmp_path / "deep.png"))[..., 0], grey // 257
+    )
     Image.new("RGBA", (20, 20), (255, 0, 0, 0)).save(tmp_path / "clear.png")
     assert open_picture(tmp_path / "clear.png").getpixel((5, 5)) == (255, 255, 255)
     frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
@@ -50,7 +61,11 @@ def test_a_40_megapixel_photo_takes_little_memory(tmp_path):
     Image.effect_noise((8000, 5000), 60).convert("RGB").save(tmp_path / "large.jpg", quality=60)
 
     def memory(name):
-        return next(int(line.split()[1]) / 1024 for line in open("/proc/self/status") if line.startswith(name))
+        return next(
+            int(line.split()[1]) / 1024
+            for line in open("/proc/self/status")
+            if line.startswith(name)
+        )
 
     try:
         Path("/proc/self/clear_refs").write_text("5")  # the peak is measured from here
@@ -59,7 +74,8 @@ def test_a_40_megapixel_photo_takes_little_memory(tmp_path):
     before = memory("VmRSS")
     picture = open_picture(tmp_path / "large.jpg")
     assert picture.size == (SIDE, 640)
-    assert memory("VmHWM") - before < 80  # MB; all of it takes 114, and more while it is made smaller
+    # MB; all of it takes 114, and more while it is made smaller
+    assert memory("VmHWM") - before < 80
 
 
 def test_what_is_no_picture(photo, tmp_path):
@@ -87,10 +103,26 @@ def test_what_is_no_picture(photo, tmp_path):
     ("box", "window", "words"),
     [
         (None, (0, 0, 1, 1), "The model sees the whole scene."),
-        ((30, 60, 70, 90), (0, 0, 1, 0.6), "The model sees the strip above the box: 60% of the scene."),
-        ((30, 5, 70, 40), (0, 0.4, 1, 1), "The model sees the strip below the box: 60% of the scene."),
-        ((70, 20, 90, 80), (0, 0, 0.7, 1), "The model sees the strip left of the box: 70% of the scene."),
-        ((10, 20, 30, 80), (0.3, 0, 1, 1), "The model sees the strip right of the box: 70% of the scene."),
+        (
+            (30, 60, 70, 90),
+            (0, 0, 1, 0.6),
+            "The model sees the strip above the box: 60% of the scene.",
+        ),
+        (
+            (30, 5, 70, 40),
+            (0, 0.4, 1, 1),
+            "The model sees the strip below the box: 60% of the scene.",
+        ),
+        (
+            (70, 20, 90, 80),
+            (0, 0, 0.7, 1),
+            "The model sees the strip left of the box: 70% of the scene.",
+        ),
+        (
+            (10, 20, 30, 80),
+            (0.3, 0, 1, 1),
+            "The model sees the strip right of the box: 70% of the scene.",
+        ),
     ],
 )
 def test_the_largest_strip_is_seen(box, window, words):
@@ -108,11 +140,15 @@ def test_little_is_seen_or_nothing():
             look_around(box)
 
 
-@pytest.mark.parametrize("box", [(30, 61, 70, 90), (33, 7, 70, 41), (71, 20, 90, 80), (11, 20, 37, 80)])
+@pytest.mark.parametrize(
+    "box", [(30, 61, 70, 90), (33, 7, 70, 41), (71, 20, 90, 80), (11, 20, 37, 80)]
+)
 def test_it_is_cut_as_in_preparation(box, photo, tmp_path):
     view = look_around(box)
     photo.save(tmp_path / "a.png")
-    expected = decode_image(tf.constant((tmp_path / "a.png").read_bytes()), tf.constant(view.window)).numpy()
+    expected = decode_image(
+        tf.constant((tmp_path / "a.png").read_bytes()), tf.constant(view.window)
+    ).numpy()
     np.testing.assert_array_equal(np.asarray(cut(photo, view)), expected)
 
 

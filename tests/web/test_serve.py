@@ -21,7 +21,9 @@ def test_it_ends_when_it_is_told(exported, shop, tmp_path, number):
         assert "Complete the look" in answer.read().decode()
     process.send_signal(number)
     assert process.wait(30) == 0
-    assert (tmp_path / "log").read_text().splitlines()[-1] == f"The page is on {address} (Ctrl-C ends it)"
+    assert (tmp_path / "log").read_text().splitlines()[
+        -1
+    ] == f"The page is on {address} (Ctrl-C ends it)"
 
 
 def refuses(here, *arguments):
@@ -37,7 +39,10 @@ def test_a_busy_port(exported, shop, here):
         taken.listen()
         port = taken.getsockname()[1]
         line = refuses(here, "--model", exported, "--catalog", shop, "--port", port)
-    assert line.endswith(f"The page cannot listen on 127.0.0.1:{port}: Address already in use. Choose another with --port.")
+    assert line.endswith(
+        f"The page cannot listen on 127.0.0.1:{port}: Address already in use. Choose another with "
+        "--port."
+    )
 
 
 def test_wrong_input(exported, shop, here, tmp_path, monkeypatch):
@@ -51,6 +56,10 @@ def test_wrong_input(exported, shop, here, tmp_path, monkeypatch):
     shutil.copytree(exported, tmp_path / "other")
     manifest = tmp_path / "other" / "1" / "manifest.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "model_hash": "0" * 64}))
-    assert "was embedded by another model" in refuses(here, "--model", tmp_path / "other", "--catalog", shop, *port)
+    assert "was embedded by another model" in refuses(
+        here, "--model", tmp_path / "other", "--catalog", shop, *port
+    )
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
-    assert "pip install 'ctl-keras[web]'" in refuses(here, "--model", exported, "--catalog", shop, *port)
+    assert "pip install 'ctl-keras[web]'" in refuses(
+        here, "--model", exported, "--catalog", shop, *port
+    )

@@ -15,7 +15,9 @@ class Visitor:
     """
 
     def __init__(self, browser, address, **context):
-        self.context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **context})
+        self.context = browser.new_context(
+            **{"viewport": {"width": 1200, "height": 900}, **context}
+        )
         self.page = self.context.new_page()
         self.page.set_default_timeout(60_000)
         expect.set_options(timeout=60_000)
@@ -40,7 +42,8 @@ class Visitor:
             self.page.locator("#categories").get_by_label(category, exact=True).check()
 
     def find(self, count):
-        """Asks for so many products of each category, and waits for those of the one that is shown."""
+        """Asks for so many products of each category, and waits for those of the one that is
+        shown."""
         self.page.get_by_label("Products of each category").fill(str(count))
         self.page.locator("#go").click()
         self.wait_for(count)
@@ -57,7 +60,9 @@ class Visitor:
         return [text.splitlines()[-1] for text in self.tiles.all_inner_texts()]
 
     def edges(self):
-        return [int(self.page.locator(f"#{edge} input[type=number]").input_value()) for edge in EDGES]
+        return [
+            int(self.page.locator(f"#{edge} input[type=number]").input_value()) for edge in EDGES
+        ]
 
     def said(self, place):
         return self.page.locator(place).inner_text()
@@ -65,8 +70,9 @@ class Visitor:
     def overflow(self):
         """Elements that stick out of the window to the right."""
         return self.page.evaluate(
-            "() => [...document.querySelectorAll('body *')].filter(element => element.getBoundingClientRect().right > "
-            "document.documentElement.clientWidth + 1).map(element => element.outerHTML.slice(0, 200))"
+            "() => [...document.querySelectorAll('body *')].filter(element => "
+            "element.getBoundingClientRect().right > document.documentElement.clientWidth + "
+            "1).map(element => element.outerHTML.slice(0, 200))"
         )
 
     def leave(self):
