@@ -49,6 +49,7 @@ setup(
         "tensorflow-serving-api>=2.15,<2.22",
         "tomli>=2,<3; python_version < '3.11'",
         "typer>=0.15,<0.30",
+        "wrapt>=1.14,<3",
     ],
     extras_require={
         # Keras 2 and TensorFlow Addons, for teams that still serve them; Python 3.11

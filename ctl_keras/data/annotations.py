@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -25,6 +26,7 @@ from ctl_keras.errors import InputError
 from ctl_keras.files import read_json
 
 TABLES = (".csv", ".parquet")
+SIZED_BOX = ("x", "y", "width", "height")  # the other way in which tables give boxes
 
 
 def read_annotations(
@@ -115,29 +117,37 @@ def _read_table(path: Path, split_column: str | None) -> PairTable:
         rejected.append({LINE: line, "reason": reason})
 
     # the box's columns as text, too: one bad number must not turn away the file
-    rows = as_text(read_table_file(path, what, (*ids, *BOX), on_bad_row), ids, f"{what} {path}")
-    boxed = [name for name in BOX if name in rows.column_names]
-    if boxed and len(boxed) < len(BOX):
-        raise InputError(
-            f"{what} {path} must have all of the columns {', '.join(BOX)} or none. It has "
-            f"{', '.join(boxed)}."
-        )
-    columns, damaged = {LINE: rows[ROW], SCENE: rows[SCENE], PRODUCT: rows[PRODUCT]}, None
-    for name in BOX:
-        columns[name] = pa.nulls(rows.num_rows, pa.float64())
-        if boxed:
-            columns[name], is_damaged = numbers(rows[name])
-            damaged = is_damaged if damaged is None else damaged | is_damaged
-    columns |= {CATEGORY: pc.utf8_trim_whitespace(rows[CATEGORY])}
+    read = read_table_file(path, what, (*ids, *BOX, *SIZED_BOX), on_bad_row)
+    rows = as_text(read, ids, f"{what} {path}")
+    columns = {LINE: rows[ROW], SCENE: rows[SCENE], PRODUCT: rows[PRODUCT]}
+    box, damaged, detail = _boxes(rows, f"{what} {path}")
+    columns |= {**box, CATEGORY: pc.utf8_trim_whitespace(rows[CATEGORY])}
     columns |= {SPLIT: rows[split_column]} if split_column else {}
-    detail = box_text(rows) if damaged is not None and damaged.any() else None
     table = PairTable(pa.table(columns), rows.num_rows + len(rejected))
     table.reject(rejected)
     no_ids = mask(pc.or_(pc.is_null(table.rows[SCENE]), pc.is_null(table.rows[PRODUCT])))
     kept = table.drop(no_ids, "no scene or no product id")
-    if damaged is not None:
-        detail = None if detail is None else detail.filter(pa.array(kept))
-        table.drop(damaged[kept], "box not four numbers", detail)
+    table.drop(damaged[kept], "box not four numbers", detail.filter(pa.array(kept)))
     table.annotated = table.annotated.filter(pa.array(kept))
     table.drop(pc.is_null(table.rows[CATEGORY]), "no category")
     return table
+
+
+def _boxes(rows: pa.Table, what: str) -> tuple[dict[str, Any], np.ndarray, Any]:
+    """The columns of `BOX`, which rows have a damaged one, and the boxes as they were given."""
+    given = [names for names in (BOX, SIZED_BOX) if set(names) & set(rows.column_names)]
+    if not given:
+        nulls = pa.nulls(rows.num_rows, pa.float64())
+        return dict.fromkeys(BOX, nulls), np.zeros(rows.num_rows, bool), pa.nulls(rows.num_rows)
+    names = given[0]
+    if len(given) > 1 or not set(names) <= set(rows.column_names):
+        found = [name for names in given for name in names if name in rows.column_names]
+        raise InputError(
+            f"{what} must have all of the columns {', '.join(BOX)}, or all of "
+            f"{', '.join(SIZED_BOX)}, or none of them. It has {', '.join(found)}."
+        )
+    values, bad = zip(*(numbers(rows[name]) for name in names), strict=True)
+    if names == SIZED_BOX:
+        x, y, width, height = values
+        values = (x, y, pc.add(x, width), pc.add(y, height))
+    return dict(zip(BOX, values, strict=True)), np.logical_or.reduce(bad), box_text(rows, names)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from ctl_keras.data.images import augmented, decode_image, draw_crops, resize_image
+from ctl_keras.data.images import at_size, decode_image, draw_crops
 from ctl_keras.data.pairs import Images
 
 
@@ -25,7 +25,7 @@ def image_batches(
         windows: float32 array `[n, 4]`, the part of each to keep; the whole picture by default.
         batch_size: int. Defaults to 32.
         image_size: int, pixels. Defaults to 224.
-        crop_seed: ints. Crop and mirror each picture at random, as `augmented` does. Defaults to
+        crop_seed: ints. Crop and mirror each picture at random, as `cropped` does. Defaults to
             None: don't.
 
     Returns:
@@ -39,11 +39,7 @@ def image_batches(
 
     def load(file: tf.Tensor, window: tf.Tensor, crop: tf.Tensor) -> tf.Tensor:
         image = decode_image(file, None if windows is None else window, images.are_checked_jpegs)
-        return (
-            resize_image(image, image_size)
-            if crop_seed is None
-            else augmented(image, image_size, crop)
-        )
+        return at_size(image, image_size, None if crop_seed is None else crop)
 
     kept = np.zeros((len(rows), 4), np.float32) if windows is None else windows
     seeds = np.random.default_rng(crop_seed).integers(2**31, size=(len(rows), 2))

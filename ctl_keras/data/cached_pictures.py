@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from ctl_keras.data.images import cropped, decode_image, draw_crops, resize_image, side_before_crop
+from ctl_keras.data.images import (
+    cropped,
+    decode_image,
+    draw_crops,
+    resize_before_crop,
+    side_before_crop,
+)
 from ctl_keras.data.pairs import Pairs
 
 SHARE_OF_MEMORY = 0.25
@@ -21,9 +27,8 @@ class CachedPictures:
     """A `Source` of randomly cropped and mirrored pictures that keeps each resized picture, in the
     first epoch that needs it.
 
-    It keeps uint8 `[side, side, 3]`, `side_before_crop(image_size)`, for the scene of each pair and
-    for each product: 0.2 MB each at 224 pixels. Rounding to uint8 moves a value by at most half a
-    grey level.
+    It keeps what `resize_before_crop` gives for the scene of each pair and for each product: 0.2 MB
+    each at 224 pixels. Its batches are those of `PictureSource`, bit by bit.
 
     Args:
         pairs: the table.
@@ -91,7 +96,7 @@ class CachedPictures:
     def _resized(self, given: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         file, window = given
         image = decode_image(file, window, self._images.are_checked_jpegs)
-        return tf.cast(tf.round(resize_image(image, self._side)), tf.uint8)
+        return resize_before_crop(image, self._size)
 
     def _wanted(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The slots of each example's pictures `[batch, pictures]`, and those that are still

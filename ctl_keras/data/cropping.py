@@ -47,6 +47,22 @@ def scene_windows(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
+def box_warning(without: int, pairs: int) -> str:
+    """What to say of pairs without a box; nothing if there are none.
+
+    Args:
+        without: how many have none.
+        pairs: how many there are in all.
+    """
+    if not without:
+        return ""
+    return (
+        f"{without} of {pairs} pairs have no box: their scenes may show the product itself, which "
+        "a model can look for, so that figures are too good. Give boxes (columns left, top, right, "
+        "bottom, or x, y, width, height), or leave these pairs out."
+    )
+
+
 def is_four_numbers(box: object) -> bool:
     """Whether an annotated box is a list of four numbers; whether they make a box, `box_problems`
     says.

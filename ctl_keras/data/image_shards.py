@@ -15,6 +15,7 @@ from PIL import Image
 
 from ctl_keras.data.examples import example
 from ctl_keras.data.images import MIN_SIDE, decode_image, is_jpeg
+from ctl_keras.data.records import FORMAT
 from ctl_keras.data.source_pictures import as_jpeg, find_picture, try_picture
 from ctl_keras.files import json_hash, new_file, read_json, sha256, write_json
 
@@ -98,12 +99,13 @@ def item_file(folder: Path, id_: str) -> Path:
 
 
 def _key(shard: ImageShard, paths: list[Path | None]) -> str:
+    """All that the shard's content depends on; of pictures, what the file system says of them."""
     files = []
     for path in paths:
         stat = None if path is None else path.stat()
         files.append(None if stat is None else [str(path), stat.st_size, stat.st_mtime_ns])
     boxes = None if shard.boxes is None else shard.boxes.tolist()
-    return json_hash([MAX_SIDE, shard.ids, boxes, files])
+    return json_hash([FORMAT, MAX_SIDE, shard.ids, boxes, files])
 
 
 def _is_done(shard: ImageShard, key: str) -> bool:

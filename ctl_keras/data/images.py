@@ -197,53 +197,42 @@ def draw_crops(seeds: tf.Tensor, size: int, count: int) -> tf.Tensor:
     )
 
 
-def augmented(image: tf.Tensor, size: int, crop: tf.Tensor) -> tf.Tensor:
-    """A crop, perhaps mirrored: what `cropped` makes of `resize_image(image,
-    side_before_crop(size))`, but without resizing what is cropped away.
+def resize_before_crop(image: tf.Tensor, size: int) -> tf.Tensor:
+    """A picture as it is before `cropped` takes `size` pixels of it.
+
+    Rounded to whole grey levels, because that is how it is kept where there is memory for it, and
+    the memory of a machine must not decide what a training sees.
 
     Args:
         image: uint8 `[height, width, 3]`.
+        size: int, pixels.
+
+    Returns:
+        uint8 `[side, side, 3]` with `side = side_before_crop(size)`.
+    """
+    return tf.cast(tf.round(resize_image(image, side_before_crop(size))), tf.uint8)
+
+
+def at_size(image: tf.Tensor, size: int, crop: tf.Tensor | None) -> tf.Tensor:
+    """A picture as the model takes it, float32 `[size, size, 3]`: all of it, or a random crop."""
+    if crop is None:
+        return resize_image(image, size)
+    return cropped(resize_before_crop(image, size), size, crop)
+
+
+def cropped(image: tf.Tensor, size: int, crop: tf.Tensor) -> tf.Tensor:
+    """A part of a picture, perhaps mirrored.
+
+    Args:
+        image: uint8 `[side, side, 3]`, from `resize_before_crop`.
         size: int, pixels.
         crop: int32 `[3]`, see `draw_crops`.
 
     Returns:
         float32 `[size, size, 3]`, RGB 0..255.
     """
-    shape = tf.cast(tf.shape(image)[:2], tf.float32)
-    offset, scale = tf.cast(crop[:2], tf.float32), side_before_crop(size) / shape
-    # rows and columns of the picture that the crop is computed from: those below it, and the
-    # filter's support beside them
-    support = tf.maximum(1 / scale, 1) + 2
-    first = tf.cast(tf.maximum(offset / scale - support, 0), tf.int32)
-    last = tf.cast(tf.minimum((offset + size) / scale + support, shape), tf.int32)
-    resized = tf.raw_ops.ScaleAndTranslate(  # what tf.image.resize(antialias=True) calls
-        images=_cut(image, first, last)[None],
-        size=[size, size],
-        scale=scale,
-        translation=tf.cast(first, tf.float32) * scale - offset,
-        kernel_type="triangle",
-        antialias=True,
-    )[0]
-    return _mirrored(resized, size, crop)
-
-
-def cropped(image: tf.Tensor, size: int, crop: tf.Tensor) -> tf.Tensor:
-    """A crop of a picture that is resized already, perhaps mirrored: the same as `augmented` of the
-    same crop.
-
-    Args:
-        image: `[side, side, 3]` with `side = side_before_crop(size)`, any number type.
-        size: int, pixels.
-        crop: int32 `[3]`, see `draw_crops`.
-
-    Returns:
-        float32 `[size, size, 3]`.
-    """
-    return _mirrored(tf.cast(_cut(image, crop[:2], crop[:2] + size), tf.float32), size, crop)
-
-
-def _mirrored(image: tf.Tensor, size: int, crop: tf.Tensor) -> tf.Tensor:
-    mirrored = tf.cond(crop[2] == 1, lambda: tf.reverse(image, [1]), lambda: image)
+    part = tf.cast(_cut(image, crop[:2], crop[:2] + size), tf.float32)
+    mirrored = tf.cond(crop[2] == 1, lambda: tf.reverse(part, [1]), lambda: part)
     return tf.ensure_shape(mirrored, [size, size, 3])
 
 

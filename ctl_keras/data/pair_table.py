@@ -104,9 +104,9 @@ def mask(values: Any) -> np.ndarray:
     return np.asarray(values).astype(bool, copy=False)
 
 
-def box_text(rows: pa.Table) -> Any:
+def box_text(rows: pa.Table, names: Iterable[str] = BOX) -> Any:
     """The boxes for people: `"[0.1, 0.2, null, 0.4]"`, from columns of numbers or text."""
-    shares = [pc.coalesce(rows[name].cast(pa.string()), "null") for name in BOX]
+    shares = [pc.coalesce(rows[name].cast(pa.string()), "null") for name in names]
     return pc.binary_join_element_wise("[", pc.binary_join_element_wise(*shares, ", "), "]", "")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from ctl_keras.data.cropping import WHOLE
 from ctl_keras.data.source_pictures import read_picture
 from ctl_keras.data.splits import SCENE, SCENE_PRODUCT, SPLITS, keep_products_apart, split_groups
 from ctl_keras.errors import InputError
@@ -170,7 +171,8 @@ class Pairs:
             to None: none.
         rejected: what the reader left out: dicts with `line`, `scene`, `product` and `reason`.
         other_positives: int array `[others, 2]`, image rows of scenes and products that are
-            annotated as pairs but are not in the table; they are no negatives either.
+            annotated as pairs but are not in the table: rejected, left out, or in another split.
+            A product that is annotated with a scene is never its negative.
         candidates: for each category the sorted image rows of what its pairs are ranked among, each
             pair's own product included. None, the default, takes the table's products of the
             category. `take` and `split` drop it: a part of a table has its own candidates.
@@ -200,16 +202,28 @@ class Pairs:
             rows: int array `[rows]`, or bool array `[pairs]`.
 
         Returns:
-            `Pairs`.
+            `Pairs`. The scenes' other pairs stay known as `other_positives`.
         """
-        columns = ["scene", "product", "category", "window", "popularity"]
-        columns += [name for name in ("outfit", "assigned") if getattr(self, name) is not None]
+        names = ["scene", "product", "category", "window", "popularity"]
+        names += [name for name in ("outfit", "assigned") if getattr(self, name) is not None]
+        columns = {name: getattr(self, name)[rows] for name in names}
+        scene, product = np.divmod(self.positives, len(self.images.ids))
+        others = np.stack([scene, product], axis=1)[np.isin(scene, columns["scene"])]
         return dataclasses.replace(
-            self,
-            rejected=(),
-            candidates=None,
-            **{name: getattr(self, name)[rows] for name in columns},
+            self, rejected=(), candidates=None, other_positives=others, **columns
         )
+
+    @property
+    def has_box(self) -> np.ndarray:
+        """Whether the product was cut out of its scene, bool array `[pairs]`.
+
+        The scene of a pair without a box shows the product, as a rule, so a model can look for it
+        instead of judging what goes with it. Items of outfits are pictures of their own: they need
+        no box.
+        """
+        if self.outfit is not None:
+            return np.ones(len(self), bool)
+        return (self.window != WHOLE).any(axis=1)
 
     @property
     def group(self) -> np.ndarray:

@@ -17,7 +17,7 @@ from ctl_keras.data.annotations import read_annotations
 from ctl_keras.data.assembling import drop_without_pictures, picture_ids, to_pairs
 from ctl_keras.data.candidates import candidate_lists
 from ctl_keras.data.cleaning import boxes, clean
-from ctl_keras.data.cropping import MIN_STRIP
+from ctl_keras.data.cropping import MIN_STRIP, box_warning
 from ctl_keras.data.examples import example
 from ctl_keras.data.image_shards import (
     ITEMS,
@@ -31,11 +31,11 @@ from ctl_keras.data.outfits import Questions, read_questions
 from ctl_keras.data.pair_table import PairTable, in_words, reasons, reject_rows
 from ctl_keras.data.pairs import Images, Pairs
 from ctl_keras.data.readers import cut_outs
-from ctl_keras.data.records import FORMAT
+from ctl_keras.data.records import FORMAT, data_hash
 from ctl_keras.data.source_pictures import find_picture, require_image_folder
 from ctl_keras.data.splits import SCENE, SCENE_PRODUCT, leakage
 from ctl_keras.errors import InputError
-from ctl_keras.files import json_hash, resumed_folder, sha256, write_json
+from ctl_keras.files import resumed_folder, sha256, write_json
 from ctl_keras.processes import run_in_processes
 from ctl_keras.progress import track
 
@@ -155,8 +155,8 @@ def prepare(
             ),
             "images": [str(id_) for id_ in ids],
             "image_shards": [shard.path.name for shard in shards],
-            # annotated pairs that are not in the records: rows of scene and product pictures
-            "other_positives": pairs.other_positives.tolist(),
+            # annotated pairs that are in no split: rows of scene and product pictures
+            "other_positives": _in_no_split(pairs, split),
             "sources": {
                 name: {"path": str(path), "sha256": sha256(path)}
                 for name, path in sources.items()
@@ -172,7 +172,7 @@ def prepare(
                 }
             ),
         }
-        manifest["hash"] = json_hash(manifest["files"])
+        manifest["hash"] = data_hash(manifest)
         write_json(folder / "manifest.json", manifest)
         for shard in shards:
             shard.report.unlink()
@@ -249,12 +249,18 @@ def _usable_questions(questions: Questions, problems: dict[str, str]) -> dict[st
     return {"questions": kept, "rejected_because": rejected}
 
 
+def _in_no_split(pairs: Pairs, split: np.ndarray) -> list[list[int]]:
+    left_out = np.stack([pairs.scene, pairs.product], axis=1)[split < 0]
+    return np.concatenate([pairs.other_positives, left_out]).tolist()
+
+
 def _counts(part: Pairs) -> dict[str, Any]:
     by_category = np.bincount(part.category, minlength=len(part.categories))
     return {
         "pairs": len(part),
         "scenes": len(np.unique(part.scene)),
         "products": len(np.unique(part.product)),
+        "pairs_without_box": int((~part.has_box).sum()),
         "pairs_without_negative": int((~part.has_negative()).sum()) if len(part) else 0,
         "by_category": dict(zip(part.categories, by_category.tolist(), strict=True)),
     }
@@ -311,7 +317,9 @@ def parse_fractions(text: str) -> tuple[float, ...]:
 
 def describe(manifest: dict[str, Any]) -> str:
     """What was prepared, in a few lines for people."""
-    lines = [f"{manifest['pairs']} pairs of {len(manifest['categories'])} categories"]
+    without = sum(counts["pairs_without_box"] for counts in manifest["splits"].values())
+    lines = [warning] if (warning := box_warning(without, manifest["pairs"])) else []
+    lines.append(f"{manifest['pairs']} pairs of {len(manifest['categories'])} categories")
     if manifest["rejected"]:
         lines.append(
             f"  {manifest['rejected']} left out: {in_words(manifest['rejected_because'])} (see "

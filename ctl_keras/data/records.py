@@ -29,9 +29,12 @@ from ctl_keras.data.candidates import read_candidates
 from ctl_keras.data.pairs import ImageRecords, Pairs
 from ctl_keras.data.splits import SPLITS
 from ctl_keras.errors import InputError
-from ctl_keras.files import read_json
+from ctl_keras.files import json_hash, read_json
 
-FORMAT = 3  # 3: with boxes and leakage
+FORMAT = 4  # 3: with boxes and leakage. 4: the hash covers all that a reader takes
+# What `read_records` takes from the manifest: two folders that differ in any of it are other data.
+# The rest says how they were made.
+_HASHED = ("format", "categories", "images", "image_shards", "other_positives", "files")
 
 
 def read_records(folder: str | Path, split: str) -> Pairs:
@@ -65,9 +68,11 @@ def read_records(folder: str | Path, split: str) -> Pairs:
         manifest.get("only_jpegs", False),
     )
     categories = tuple(manifest["categories"])
-    columns = read_pair_columns(folder, split)
-    trained = columns if split == "train" else read_pair_columns(folder, "train")
-    counts = np.bincount(trained["product_image"], minlength=len(images.ids))
+    parts = {name: read_pair_columns(folder, name) for name in SPLITS}
+    columns = parts[split]
+    counts = np.bincount(parts["train"]["product_image"], minlength=len(images.ids))
+    known = [np.stack([part["scene_image"], part["product_image"]], 1) for part in parts.values()]
+    known.append(np.array(manifest["other_positives"], int).reshape(-1, 2))
     index_of = {category: number for number, category in enumerate(categories)}
     pairs = Pairs(
         scene=columns["scene_image"],
@@ -79,7 +84,7 @@ def read_records(folder: str | Path, split: str) -> Pairs:
         images=images,
         split_name=split,
         outfit=columns["outfit"] if (columns["outfit"] >= 0).any() else None,
-        other_positives=np.array(manifest["other_positives"], int).reshape(-1, 2),
+        other_positives=np.concatenate(known),
     )
     return dataclasses.replace(pairs, candidates=read_candidates(folder / "candidates.json", pairs))
 
@@ -94,6 +99,11 @@ def hash_of_pictures(folder: str | Path) -> str:
     return hashlib.sha256(
         "".join(manifest["files"][name]["sha256"] for name in manifest["image_shards"]).encode()
     ).hexdigest()
+
+
+def data_hash(manifest: dict[str, Any]) -> str:
+    """The hash of prepared data, in hex: all that training and evaluation on them depend on."""
+    return json_hash([manifest[name] for name in _HASHED])
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:

@@ -11,6 +11,22 @@ from ctl_keras.errors import InputError
 _ATTEMPTS = 16
 
 
+def usable_rows(pairs: Pairs) -> np.ndarray:
+    """The rows of the pairs that have a negative, int array.
+
+    Raises:
+        InputError: none has.
+    """
+    rows = np.flatnonzero(pairs.has_negative()) if len(pairs) else np.zeros(0, int)
+    if not len(rows):
+        raise InputError(
+            f"No triplet can be made of these {len(pairs)} {pairs.split_name or ''} pairs: a "
+            "negative is another product of the same category, and no category has one. Add "
+            "pairs, or merge categories."
+        )
+    return rows
+
+
 class Sampler:
     """Draws the examples of an epoch.
 
@@ -31,21 +47,15 @@ class Sampler:
 
     def __init__(self, pairs: Pairs, seed: int = 0, shuffle: bool = True):
         self.pairs, self._seed, self._shuffle = pairs, seed, shuffle
-        usable = pairs.has_negative() if len(pairs) else np.zeros(0, bool)
-        if not usable.any():
-            raise InputError(
-                f"No triplet can be made of these {len(pairs)} {pairs.split_name or ''} pairs: a "
-                "negative is another product of the same category, and no category has one. Add "
-                "pairs, or merge categories."
-            )
-        if not usable.all():
-            names = sorted({pairs.categories[index] for index in pairs.category[~usable]})
+        self._rows = usable_rows(pairs)
+        if len(self._rows) < len(pairs):
+            left_out = np.delete(pairs.category, self._rows)
+            names = sorted({pairs.categories[index] for index in left_out})
             warnings.warn(
-                f"{(~usable).sum()} of {len(pairs)} pairs are left out: no product of their "
+                f"{len(left_out)} of {len(pairs)} pairs are left out: no product of their "
                 f"category could be a negative ({', '.join(names)}).",
                 stacklevel=3,
             )
-        self._rows = np.flatnonzero(usable)
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
-from ctl_keras.data.images import augmented, decode_image, draw_crops, resize_image
+from ctl_keras.data.images import at_size, decode_image, draw_crops
 from ctl_keras.data.pairs import Pairs
 from ctl_keras.data.sampling import Sampler
 from ctl_keras.errors import InputError
@@ -68,11 +68,7 @@ class PictureSource:
                 for number in range(len(roles))
             ]
             inputs = {
-                name: (
-                    augmented(image, self._size, crops[number])
-                    if self._augment
-                    else resize_image(image, self._size)
-                )
+                name: at_size(image, self._size, crops[number] if self._augment else None)
                 for number, (name, image) in enumerate(
                     zip(("scene", *roles), [scene, *products], strict=True)
                 )

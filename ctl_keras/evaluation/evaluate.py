@@ -1,9 +1,11 @@
 """How good the model is, beside the baselines, with intervals."""
 
 import dataclasses
+import warnings
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from ctl_keras.config import from_dict
@@ -15,11 +17,11 @@ from ctl_keras.evaluation.questions import answer_questions
 from ctl_keras.evaluation.rankers import all_rankers
 from ctl_keras.evaluation.ranking import SceneBootstrap, rank_metrics, summarise
 from ctl_keras.evaluation.reliability import reliability
-from ctl_keras.evaluation.stored import model_hash, write_evaluation
+from ctl_keras.evaluation.stored import run_hash, write_evaluation
 from ctl_keras.files import read_json, write_json
 from ctl_keras.models.complete_the_look import CompleteTheLook
 from ctl_keras.training.calibration import Calibration
-from ctl_keras.training.run import load_run
+from ctl_keras.training.run import INITIAL, load_run
 
 
 def evaluate(
@@ -29,6 +31,7 @@ def evaluate(
     resamples: int = 1000,
     seed: int = 0,
     calibration: Calibration | None = None,
+    untrained: CompleteTheLook | None = None,
 ) -> dict[str, Any]:
     """Ranks each pair's product among the candidates of its category, by the model and by the
     baselines.
@@ -45,19 +48,31 @@ def evaluate(
         seed: int. Of the bootstrap. Defaults to 0.
         calibration: from `fit_calibration`, to be judged on these pairs. Without it `"calibration"`
             is left out.
+        untrained: the model before its training, whose backbone is the baseline
+            `untrained_cosine`. Defaults to `model`, if its backbone was not trained; else that
+            baseline is left out with a warning.
 
     Returns:
         `{"split", "pairs", "left_out", "candidates", "model": M, "baselines": {NAME: M},
         "calibration"}`: M as `summarise` gives it, for a baseline with `"model_minus_baseline"`:
         the paired difference, as `SceneBootstrap.figures` gives it; `left_out` a dict reason ->
         number of pairs; `candidates` the SHA-256 of the candidate lists; `calibration` as
-        `reliability` gives it. The baselines are `popularity`, `untrained_cosine`,
+        `reliability` gives it; `by_box`, if some pairs have no box, the model's figures apart of
+        the pairs `"with"` and `"without"` one. The baselines are `popularity`, `untrained_cosine`,
         `colour_histogram` and the model's own parts, see `model_rankers`.
 
     Raises:
         InputError: no pair can be evaluated.
     """
-    return _evaluated(model, pairs, batch_size, resamples, seed, calibration)[0]
+    if untrained is None and backbone_is_untrained(model):
+        untrained = model
+    if untrained is None:
+        warnings.warn(
+            "The model's backbone was trained, so there is no baseline `untrained_cosine`. Give "
+            "`evaluate` the model before its training: untrained=…",
+            stacklevel=2,
+        )
+    return _evaluated(model, pairs, batch_size, resamples, seed, calibration, untrained)[0]
 
 
 def evaluate_run(
@@ -69,8 +84,8 @@ def evaluate_run(
     pair in `evaluation/<split>.csv`; and to `to`, if given.
 
     Returns:
-        As `evaluate`, with `"data_hash"` and `"model_hash"`, the hash of the prepared data and of
-        the model's file, and with `"questions"`, see `answer_questions`, if the data has some.
+        As `evaluate`, with `"data_hash"` and `"run_hash"`, the hash of the prepared data and of
+        the run's files, and with `"questions"`, see `answer_questions`, if the data has some.
 
     Raises:
         InputError: as `load_run`, `read_records` and `evaluate`.
@@ -80,10 +95,13 @@ def evaluate_run(
         Calibration, read_json(Path(run) / "calibration.json", "The run's calibration")
     )
     pairs = read_records(data, split)
-    result, ranked, values = _evaluated(model, pairs, calibration=calibration)
+    untrained = model
+    if not backbone_is_untrained(model):
+        untrained = keras.models.load_model(Path(run) / INITIAL)
+    result, ranked, values = _evaluated(model, pairs, calibration=calibration, untrained=untrained)
     if answered := answer_questions(model, data, pairs.images):
         result["questions"] = answered
-    result |= {"data_hash": read_manifest(data)["hash"], "model_hash": model_hash(run)}
+    result |= {"data_hash": read_manifest(data)["hash"], "run_hash": run_hash(run)}
     write_evaluation(run, result, ranked, values)
     if to is not None:
         write_json(to, result)
@@ -97,6 +115,7 @@ def _evaluated(
     resamples: int = 1000,
     seed: int = 0,
     calibration: Calibration | None = None,
+    untrained: CompleteTheLook | None = None,
 ) -> tuple[dict[str, Any], Pairs, np.ndarray]:
     """The result, the pairs that were ranked, and the model's figures `[pairs, 4]` for each."""
     known, left_out = with_model_categories(model, pairs)
@@ -107,7 +126,8 @@ def _evaluated(
             f"None of the {len(pairs)} pairs can be evaluated: {left_out}. The model knows "
             f"{model.categories}."
         )
-    rankers = all_rankers(model, known, batch_size)
+    backbone = None if untrained is None else untrained.backbone
+    rankers = all_rankers(model, known, batch_size, backbone)
     ranked = known.take(usable)
     values = {name: rank_metrics(known, ranker)[usable] for name, ranker in rankers.items()}
     bootstrap = SceneBootstrap(ranked.scene, resamples, seed)
@@ -126,9 +146,20 @@ def _evaluated(
             for name in figures
         },
     }
+    has_box = ranked.has_box
+    if not has_box.all():
+        rows = {"with": np.flatnonzero(has_box), "without": np.flatnonzero(~has_box)}
+        result["by_box"] = {
+            name: bootstrap.figures(values["model"], row) for name, row in rows.items() if len(row)
+        }
     if calibration is not None:
         result["calibration"] = reliability(known, rankers["model"], calibration)
     return result, ranked, values["model"]
+
+
+def backbone_is_untrained(model: CompleteTheLook) -> bool:
+    """Whether the model's backbone has the weights that it was made with."""
+    return model.backbone.weights_hash() == model.initial_backbone
 
 
 def with_model_categories(model: CompleteTheLook, pairs: Pairs) -> tuple[Pairs, dict[str, int]]:

@@ -18,16 +18,19 @@ from ctl_keras.models.complete_the_look import CompleteTheLook
 _CHUNK = 20_000_000  # distances between regions and products that are held at a time
 
 
-def all_rankers(model: CompleteTheLook, pairs: Pairs, batch_size: int) -> dict[str, Ranker]:
-    """`model` and every baseline, by name; `pairs.category` must index the model's categories."""
+def all_rankers(
+    model: CompleteTheLook, pairs: Pairs, batch_size: int, untrained: Backbone | None
+) -> dict[str, Ranker]:
+    """`model` and every baseline, by name; `pairs.category` must index the model's categories.
+
+    Without the `untrained` backbone there is no `untrained_cosine`.
+    """
     by_model = model_rankers(model, pairs, batch_size)
-    return {
-        "model": by_model.pop("model"),
-        "popularity": popularity_ranker(pairs),
-        "untrained_cosine": untrained_ranker(model, pairs, batch_size),
-        "colour_histogram": colour_ranker(pairs),
-        **by_model,
-    }
+    rankers = {"model": by_model.pop("model"), "popularity": popularity_ranker(pairs)}
+    if untrained is not None:
+        rankers["untrained_cosine"] = cosine_ranker(untrained, pairs, batch_size)
+    rankers["colour_histogram"] = colour_ranker(pairs)
+    return rankers | by_model
 
 
 def model_rankers(model: CompleteTheLook, pairs: Pairs, batch_size: int) -> dict[str, Ranker]:
@@ -137,28 +140,15 @@ def popularity_ranker(pairs: Pairs) -> Ranker:
     return lambda rows, candidates: np.repeat(-counts[candidates][None], len(rows), axis=0)
 
 
-def untrained_ranker(model: CompleteTheLook, pairs: Pairs, batch_size: int) -> Ranker:
-    """Ranks by the cosine between the global features of scene and product, of the backbone before
-    any training here."""
-    config = model.config
-    backbone = model.backbone
-    if config.train_backbone:
-        # without pretrained weights: the same figures in each evaluation
-        keras.utils.set_random_seed(0)
-        backbone = Backbone(
-            config.backbone,
-            model.image_size,
-            config.global_tap,
-            config.local_tap,
-            weights=config.weights,
-        )
-    image = keras.Input((model.image_size, model.image_size, 3))
+def cosine_ranker(backbone: Backbone, pairs: Pairs, batch_size: int) -> Ranker:
+    """Ranks by the cosine between the backbone's global features of scene and product."""
+    size = backbone.image_size
+    image = keras.Input((size, size, 3))
     features = keras.Model(image, backbone(image)[0])
 
     def embed(rows: np.ndarray, windows: np.ndarray | None) -> np.ndarray:
-        values = features.predict(
-            image_batches(pairs.images, rows, windows, batch_size, model.image_size), verbose=0
-        )
+        pictures = image_batches(pairs.images, rows, windows, batch_size, size)
+        values = features.predict(pictures, verbose=0)
         return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
 
     rows = _candidate_rows(pairs)

@@ -16,7 +16,10 @@ import numpy as np
 from ctl_keras.data.pairs import Pairs
 from ctl_keras.errors import InputError
 from ctl_keras.evaluation.ranking import METRICS
-from ctl_keras.files import new_file, read_json, sha256, write_json
+from ctl_keras.files import json_hash, new_file, read_json, sha256, write_json
+from ctl_keras.training.run import INITIAL
+
+FORMAT = 1  # of an evaluation: another where it is made in another way
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def read_evaluation(
     expected = {
         "data_hash": data_hash,
         "candidates": candidates,
-        "model_hash": model_hash(run),
+        "run_hash": run_hash(run),
         "table_hash": sha256(table),
     }
     if any(result.get(name) != value for name, value in expected.items()):
@@ -94,9 +97,11 @@ def read_evaluation(
     )
 
 
-def model_hash(run: str | Path) -> str:
-    """SHA-256, in hex, of a run's model file."""
-    return sha256(Path(run) / "model.keras")
+def run_hash(run: str | Path) -> str:
+    """What an evaluation depends on, apart from data and candidates: how it is made, the run's
+    model, its calibration, and the backbone that it began with."""
+    files = (Path(run) / name for name in ("model.keras", "calibration.json", INITIAL))
+    return json_hash([FORMAT, *(sha256(file) if file.is_file() else None for file in files)])
 
 
 def _table(run: str | Path, split: str) -> Path:

@@ -9,12 +9,10 @@ saved_models/NAME/<version>/
 ```
 """
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from ctl_keras.config import EXPORT_PRECISIONS, from_dict, require_choice, to_dict
@@ -33,6 +31,7 @@ from ctl_keras.files import (
     versions,
     write_json,
 )
+from ctl_keras.models.backbone import layers_hash
 from ctl_keras.models.complete_the_look import CompleteTheLook
 from ctl_keras.training.calibration import UNCALIBRATED, Calibration
 from ctl_keras.training.run import load_run
@@ -92,8 +91,9 @@ def _export(
     """`export`, with all that the manifest should say of the model's making: `known`."""
     require_choice("precision", precision, EXPORT_PRECISIONS)
     target = version_folder(to, version)
-    golden = golden_pairs(model)
-    served = model if precision == "float32" else model.copy("mixed_bfloat16")
+    plain = model.copy()  # in float32, whatever precision the model was made or trained in
+    golden = golden_pairs(plain)
+    served = plain if precision == "float32" else plain.copy("mixed_bfloat16")
     servable = Servable(served, calibration or UNCALIBRATED, optimize)
     manifest = {
         **_manifest(model, calibration),
@@ -196,10 +196,7 @@ def export_run(
 def model_hash(model: CompleteTheLook) -> str:
     """The SHA-256, in hex, of what decides a model's embeddings: settings, picture size and
     weights. All exports of a trained model share it, whatever their precision."""
-    digest = hashlib.sha256(json_hash([to_dict(model.config), model.image_size]).encode())
-    for weight in model.get_weights():
-        digest.update(np.ascontiguousarray(weight).data)
-    return digest.hexdigest()
+    return json_hash([to_dict(model.config), model.image_size, layers_hash(model.plain_layers)])
 
 
 def _manifest(model: CompleteTheLook, calibration: Calibration | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ctl_keras.data.records import read_manifest
 from ctl_keras.errors import InputError
-from ctl_keras.evaluation.stored import model_hash
+from ctl_keras.evaluation.stored import run_hash
 from ctl_keras.files import read_json
 
 
@@ -56,10 +56,7 @@ def run_metrics(run: str | Path, record: dict[str, Any]) -> dict[str, Any]:
         result = read_json(Path(run) / "evaluation" / "test.json", "The evaluation")
     except InputError:
         return metrics
-    if (result.get("data_hash"), result.get("model_hash")) != (
-        record["data_hash"],
-        model_hash(run),
-    ):
+    if (result.get("data_hash"), result.get("run_hash")) != (record["data_hash"], run_hash(run)):
         return metrics
     test = {name: result[name] for name in ("pairs", "model", "baselines")}
     return {

@@ -2,9 +2,10 @@
 
 import contextlib
 import difflib
+import hashlib
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,14 @@ class Backbone(keras.layers.Layer):
         for number, layer in enumerate(self.trunk.layers):
             layer.trainable = number >= start
 
+    def weights_hash(self) -> str:
+        """What tells the network's weights from others.
+
+        Returns:
+            str. SHA-256 in hex, the same whichever weights are trained.
+        """
+        return layers_hash(self.trunk.layers)
+
     @contextlib.contextmanager
     def running(self, trunk: FoldedTrunk | None) -> Iterator[None]:
         """A context in which what is traced runs another network.
@@ -161,6 +170,18 @@ class Backbone(keras.layers.Layer):
             "local_tap": self.local_tap,
             "inference": self.inference,
         }
+
+
+def layers_hash(layers: Iterable[keras.layers.Layer]) -> str:
+    """The SHA-256, in hex, of the weights of layers without layers of their own.
+
+    Layer by layer, because Keras 2 orders the weights of a whole model by whether they are trained.
+    """
+    digest = hashlib.sha256()
+    for layer in layers:
+        for weight in layer.get_weights():
+            digest.update(np.ascontiguousarray(weight).data)
+    return digest.hexdigest()
 
 
 def _affine_preprocessing(network: str) -> tuple[np.ndarray, np.ndarray]:

@@ -30,6 +30,8 @@ class CompleteTheLook(keras.Model):
         config: `ModelConfig`. Defaults to its defaults.
         load_weights: bool. False leaves `config.weights` alone, for a model whose saved weights
             follow. Defaults to True.
+        initial_backbone: `Backbone.weights_hash` of the network before any training. Defaults to
+            that of this model as it is made.
         **settings: single fields of `ModelConfig`, such as `backbone="ResNet50V2"` or
             `attention="product"`; they override `config`.
 
@@ -63,6 +65,7 @@ class CompleteTheLook(keras.Model):
         image_size: int = 224,
         config: ModelConfig | None = None,
         load_weights: bool = True,
+        initial_backbone: str | None = None,
         name: str = "complete_the_look",
         **settings: Any,
     ):
@@ -91,6 +94,7 @@ class CompleteTheLook(keras.Model):
             trainable=trainable,
         )
         self.categories, self.image_size, self.config = categories, image_size, config
+        self.initial_backbone = initial_backbone or parts.backbone.weights_hash()
         # a namespace, because Keras would list models that are attributes as layers of this one
         self._parts = parts
         self._towers = SimpleNamespace(
@@ -166,8 +170,15 @@ class CompleteTheLook(keras.Model):
             copied = type(self).from_config(self.get_config())
         finally:
             keras.mixed_precision.set_global_policy(usual)
-        copied.set_weights(self.get_weights())
+        for copy, own in zip(copied.plain_layers, self.plain_layers, strict=True):
+            copy.set_weights(own.get_weights())
         return copied
+
+    @property
+    def plain_layers(self) -> list[keras.layers.Layer]:
+        """The layers of the network and then those on top of it, always in the same order."""
+        above = [layer for layer in self.layers if layer is not self.backbone]
+        return [*self.backbone.trunk.layers, *above]
 
     def feature_towers(self) -> tuple[keras.Model, keras.Model]:
         """The backbone's part: what a feature cache holds.
@@ -217,6 +228,7 @@ class CompleteTheLook(keras.Model):
             "categories": list(self.categories),
             "image_size": self.image_size,
             "config": to_dict(self.config),
+            "initial_backbone": self.initial_backbone,
             "name": self.name,
             "trainable": self.trainable,
         }

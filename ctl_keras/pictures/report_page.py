@@ -258,7 +258,7 @@ def _of_run(run: EvaluatedRun, data_hash: str) -> list[tuple[str, str]]:
     return [
         ("folder", str(run.run)),
         ("model written", f"{run.written:%Y-%m-%d %H:%M} UTC"),
-        ("hash of the model", run.stored.result["model_hash"]),
+        ("hash of the run", run.stored.result["run_hash"]),
         ("trained on", str(record.get("data", unknown))),
         (
             "hash of that data",

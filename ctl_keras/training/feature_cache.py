@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -26,7 +27,7 @@ from ctl_keras.files import json_hash, new_file, write_json
 from ctl_keras.models.complete_the_look import CompleteTheLook
 from ctl_keras.progress import console, track
 
-FORMAT = 1
+FORMAT = 2
 SHARD = 256  # pictures a file: about 100 MB of 14x14 regions with 1024 channels
 _BATCH = 32
 
@@ -167,26 +168,25 @@ def cache_features(
 def _origin(
     model: CompleteTheLook, pairs: Pairs, pictures_hash: str, views: int, seed: int
 ) -> dict[str, Any]:
-    """All that the features depend on."""
-    weights = hashlib.sha256()
-    for weight in model.backbone.get_weights():
-        weights.update(np.ascontiguousarray(weight).data)
+    """All that the features depend on. Whatever makes them other numbers must stand here: the
+    network, the table, the precision, the libraries that compute them."""
     rows = hashlib.sha256()
     for column in (pairs.scene, pairs.product, pairs.window):
         rows.update(np.ascontiguousarray(column).data)
     return {
         "format": FORMAT,
         "pictures": pictures_hash,
-        "split": pairs.split_name,
         "pairs": rows.hexdigest(),
         "backbone": {
             name: model.backbone.get_config()[name]
-            for name in ("network", "image_size", "global_tap", "local_tap")
+            for name in ("network", "image_size", "global_tap", "local_tap", "inference")
         },
-        "weights": weights.hexdigest(),
+        "precision": model.backbone.compute_dtype,
+        "weights": model.backbone.weights_hash(),
         "regions": [model.config.region_source, *model.grid],
         "views": views,
-        "seed": seed,
+        "seed": seed if views > 2 else None,  # only crops are random
+        "versions": [tf.__version__, keras.__version__],
     }
 
 

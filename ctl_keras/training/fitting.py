@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from ctl_keras.config import Config, StageConfig
 from ctl_keras.data.pairs import Pairs
+from ctl_keras.data.sampling import usable_rows
 from ctl_keras.data.triplets import pair_batches, triplets
 from ctl_keras.errors import InputError
 from ctl_keras.losses.triplet_loss import TripletLoss
@@ -51,16 +52,8 @@ class Fitting:
         self._train, self._validation, self._pictures_hash = train, validation, pictures_hash
         settings = config.training
         self._replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        usable = int(train.has_negative().sum())
-        batches = usable / settings.batch_size
-        self.steps_per_epoch = settings.steps_per_epoch or (
-            math.floor(batches) if self._replicas > 1 else math.ceil(batches)
-        )
-        if not self.steps_per_epoch:
-            raise InputError(
-                f"`training.batch_size` must be at most the {usable} training pairs when they are "
-                f"shared by {self._replicas} devices. Received: {settings.batch_size}"
-            )
+        batches = [self._batches(pairs) for pairs in (train, validation)]
+        self.steps_per_epoch = settings.steps_per_epoch or batches[0]
         first = StageConfig(
             settings.epochs,
             settings.learning_rate,
@@ -68,6 +61,16 @@ class Fitting:
         )
         self.stages = (first, *settings.stages)
         self.trainer: keras.Model = model
+
+    def _batches(self, pairs: Pairs) -> int:
+        usable, size = len(usable_rows(pairs)), self.config.training.batch_size
+        # several devices leave out the smaller last batch
+        if self._replicas > 1 and usable < size:
+            raise InputError(
+                f"`training.batch_size` must be at most the {usable} {pairs.split_name} pairs when "
+                f"they are shared by {self._replicas} devices. Received: {size}"
+            )
+        return usable // size if self._replicas > 1 else math.ceil(usable / size)
 
     def check(self) -> None:
         """Raises `InputError` where a stage could not begin."""
@@ -136,9 +139,9 @@ class Fitting:
         if not self._features:
             return None
         to = Path(self.config.data.feature_cache or "")
-        return CachedFeatures(
-            cache_features(self.model, pairs, self._pictures_hash, to, views), pairs
-        )
+        seed = self.config.training.seed
+        folder = cache_features(self.model, pairs, self._pictures_hash, to, views, seed)
+        return CachedFeatures(folder, pairs)
 
     def save(self, path: Path) -> None:
         """Writes all that training changes to one file, for `load`."""

@@ -25,9 +25,10 @@ import keras
 import tensorflow as tf
 
 from ctl_keras.config import Config, from_dict, to_dict
+from ctl_keras.data.cropping import box_warning
 from ctl_keras.data.records import hash_of_pictures, read_manifest, read_records
 from ctl_keras.errors import InputError
-from ctl_keras.files import new_file, read_json, write_json
+from ctl_keras.files import new_file, new_folder, read_json, write_json
 from ctl_keras.models.complete_the_look import CompleteTheLook
 from ctl_keras.progress import console
 from ctl_keras.training.calibration import fit_calibration
@@ -44,6 +45,7 @@ from ctl_keras.training.callbacks import (
 from ctl_keras.training.fitting import Fitting
 from ctl_keras.training.strategies import is_chief, make_strategy
 
+INITIAL = "checkpoints/initial.keras"  # of a run: the model that it began with
 # the accuracy of one negative a pair jumps by several points from epoch to epoch
 MONITOR = "val_loss"
 
@@ -88,22 +90,23 @@ def train(
                 f"The {part.split_name} split of {data} is empty. Prepare with other fractions, "
                 "such as 0.8,0.1,0.1."
             )
+    without_box = sum(int((~part.has_box).sum()) for part in (pairs, validation))
+    if chief and (warning := box_warning(without_box, len(pairs) + len(validation))):
+        console.print(f"[yellow]{warning}[/]", highlight=False)
     with _policies(config), _folder(out, chief, resume) as folder, scope.scope():
         rows = read_history(folder / "history.csv")
         if resume:
-            model = keras.models.load_model(folder / "checkpoints" / "initial.keras")
+            model = keras.models.load_model(folder / INITIAL)
         else:
             model = CompleteTheLook(pairs.categories, config.data.image_size, config.model)
         fitting = Fitting(model, config, pairs, validation, hash_of_pictures(data))
         fitting.check()
-        # nothing is made before data, settings and weights have turned out to be right
+        # nothing is made before data, settings and weights have turned out to be right, and a run
+        # that is there can be resumed
         if not resume:
-            _write_beginning(
-                folder,
-                model,
-                config,
-                {"data": str(data), "data_hash": data_hash, "strategy": strategy},
-            )
+            origin = {"data": str(data), "data_hash": data_hash, "strategy": strategy}
+            with new_folder(out) if chief else contextlib.nullcontext(folder) as beginning:
+                _write_beginning(beginning, model, config, origin)
         diverged = not _fit(fitting, folder, config, rows, chief)
         if not rows:
             raise RuntimeError(
@@ -231,12 +234,10 @@ def _write_beginning(
             "keras": keras.__version__,
         },
     }
-    path = out / "checkpoints" / "initial.keras"
-    path.parent.mkdir(parents=True)
-    with new_file(path) as temporary:
-        model.save(temporary)
+    (out / INITIAL).parent.mkdir()
+    model.save(out / INITIAL)
     write_json(out / "run.json", record)
-    write_json(out / "config.json", to_dict(config))  # last: a run with settings can be resumed
+    write_json(out / "config.json", to_dict(config))
 
 
 def _fit(

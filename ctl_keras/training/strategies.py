@@ -16,8 +16,8 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
 
     Args:
         name: `"none"`; `"mirrored"`, all GPUs of the machine, or all logical CPUs where there is
-            none; or `"multi-worker"`, the processes that the environment variable `TF_CONFIG`
-            lists, which must be set before TensorFlow starts.
+            none; or `"multi-worker"`, the chief and the workers that the environment variable
+            `TF_CONFIG` lists, which must be set before TensorFlow starts.
 
     Raises:
         InputError: no such strategy, or no `TF_CONFIG`.
@@ -29,15 +29,18 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         return tf.distribute.MirroredStrategy([device.name for device in devices])
     try:
-        workers = json.loads(os.environ.get("TF_CONFIG", "{}"))["cluster"]["worker"]
-    except (json.JSONDecodeError, KeyError, TypeError):
+        cluster = json.loads(os.environ.get("TF_CONFIG", "{}"))["cluster"]
+        hosts = [host for role in ("chief", "worker") for host in cluster.get(role, [])]
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+        hosts = []
+    if not hosts:
         raise InputError(
             "`--strategy multi-worker` needs the environment variable TF_CONFIG in each process,"
             ' such as {"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": '
             '{"type": "worker", "index": 0}}. Received:'
             f" TF_CONFIG={os.environ.get('TF_CONFIG')!r}"
-        ) from None
-    if len(workers) == 1:
+        )
+    if len(hosts) == 1:
         return make_strategy("mirrored")
     return _MultiWorkerStrategy()
 
@@ -58,10 +61,10 @@ class _MultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process is the one that writes: the first worker, or the only process."""
+    """Whether this process is the one that writes: the chief of `TF_CONFIG`, or its first worker
+    where it names no chief, or the only process."""
     resolver = strategy.cluster_resolver
-    return (
-        resolver is None
-        or resolver.task_type is None
-        or (resolver.task_type, resolver.task_id) == ("worker", 0)
-    )
+    if resolver is None or resolver.task_type is None:
+        return True
+    first = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
+    return (resolver.task_type, resolver.task_id) == (first, 0)

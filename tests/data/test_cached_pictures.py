@@ -32,8 +32,7 @@ def test_the_same_pictures_as_decoded_anew(train, make):
         ours, theirs = (epoch(dataset) for dataset in datasets)
         assert set(ours) == set(theirs)
         for name, values in theirs.items():
-            # half a grey level of rounding
-            np.testing.assert_allclose(ours[name], values, atol=0.6)
+            np.testing.assert_array_equal(ours[name], values)
 
 
 def test_negatives_that_no_pair_has(train):
@@ -45,7 +44,7 @@ def test_negatives_that_no_pair_has(train):
     ours, theirs = (
         epoch(ctl.triplets(wide, 16, SIZE, source=source))["negative"] for source in sources
     )
-    np.testing.assert_allclose(ours, theirs, atol=0.6)
+    np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_picture_counts_as_there_only_when_it_is_written(train):

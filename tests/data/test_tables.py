@@ -156,7 +156,7 @@ def test_wrong_tables(images, tmp_path):
         read(images, "scene,product\ns1,007\n")
     with pytest.raises(
         ctl.InputError,
-        match=r"must have all of the columns left, top, right, bottom or none. It has left",
+        match="must have all of the columns left, .*, or none of them. It has left, top",
     ):
         read(images, "scene,product,category,left,top\ns1,007,Shoes,0,0\n")
     with pytest.raises(ctl.InputError, match=r"lacks the column fold"):
@@ -219,3 +219,28 @@ def test_no_row_can_crash_the_reader(images, lines):
     with contextlib.suppress(ctl.InputError):
         pairs = ctl.read_pairs(path, images)
         assert all(reject["reason"] and reject["line"] > 1 for reject in pairs.rejected)
+
+
+def test_boxes_by_their_size_say_the_same(images):
+    corners = HEADER + "s1,007,Shoes,0.1,0.6,0.5,0.9\ns1,p2,Shoes,,,,\n"
+    sized = "scene,product,category,x,y,width,height\n"
+    sized += "s1,007,Shoes,0.1,0.6,0.4,0.3\ns1,p2,Shoes,,,,\n"
+    expected, found = read(images, corners), read(images, sized)
+    np.testing.assert_allclose(found.window, expected.window)
+    assert found.has_box.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("columns", ["x,y,width", "x,y,width,height,left,top,right,bottom", "left"])
+def test_half_a_box_is_refused(images, columns):
+    row = "s1,007,Shoes" + ",0.5" * len(columns.split(","))
+    with pytest.raises(ctl.InputError, match="must have all of the columns left, top, right"):
+        read(images, f"scene,product,category,{columns}\n{row}\n")
+
+
+def test_pairs_without_a_box_are_named_first(images, here):
+    (images.parent / "pairs.csv").write_text(
+        HEADER + "s1,007,Shoes,,,,\ns1,p2,Shoes,0.1,0.6,0.9,0.9\ns2,p2,Shoes,,,,\n"
+    )
+    files = ["--annotations", images.parent / "pairs.csv", "--images", images]
+    out = here("prepare", *files, "--out", images.parent / "data", "--workers", 1).out
+    assert "2 of 3 pairs have no box: their scenes may show the product" in out.splitlines()[0]

@@ -15,8 +15,8 @@ from ctl_keras.evaluation.evaluate import evaluate_run
 from ctl_keras.evaluation.ranking import METRICS
 from ctl_keras.evaluation.stored import (
     StoredEvaluation,
-    model_hash,
     read_evaluation,
+    run_hash,
     write_evaluation,
 )
 from ctl_keras.evaluation.tables import format_comparison
@@ -120,7 +120,7 @@ def test_only_what_is_missing_or_stale_is_evaluated(records, tmp_path, monkeypat
         }
         write_evaluation(
             run,
-            result | {"model_hash": model_hash(run)},
+            result | {"run_hash": run_hash(run)},
             pairs,
             np.zeros((len(pairs), len(METRICS))),
         )

@@ -1,12 +1,19 @@
 import dataclasses
+import json
+import random
+import shutil
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import ctl_keras as ctl
+from ctl_keras.data.batches import image_batches
 from ctl_keras.data.candidates import candidates_hash
-from ctl_keras.evaluation.evaluate import with_model_categories
+from ctl_keras.evaluation.evaluate import evaluate_run, with_model_categories
 from ctl_keras.evaluation.ranking import METRICS
+from ctl_keras.evaluation.stored import read_evaluation
 from ctl_keras.evaluation.tables import format_table
 
 BASELINES = [
@@ -107,6 +114,92 @@ def test_the_baselines_have_paired_intervals(run, records):
         assert (figure["value"], figure["low"], figure["high"]) == pytest.approx(
             (0, 0, 0), abs=1e-3
         )
+
+
+@pytest.fixture(scope="module")
+def fine_tuned(records, config, tmp_path_factory):
+    """A run whose second stage trains the network, and its model as it began."""
+    stage = ctl.StageConfig(1, 0.01, "all")
+    training = dataclasses.replace(config.training, epochs=1, stages=(stage,))
+    out = tmp_path_factory.mktemp("fine-tuned") / "run"
+    ctl.train(records, out, dataclasses.replace(config, training=training))
+    return out, keras.models.load_model(out / "checkpoints" / "initial.keras")
+
+
+def test_the_untrained_baseline_is_the_network_that_the_run_began_with(fine_tuned, records):
+    out, initial = fine_tuned
+    result = evaluate_run(out, records)["baselines"]["untrained_cosine"]
+    model, _ = ctl.load_run(out)
+    weights = model.backbone.get_weights(), initial.backbone.get_weights()
+    assert max(np.abs(one - other).max() for one, other in zip(*weights, strict=True)) > 1e-3
+    by_hand = cosines(initial.backbone, ctl.read_records(records, "test"))
+    for metric in METRICS:
+        assert result[metric]["value"] == pytest.approx(by_hand[metric], abs=1e-9)
+
+
+def cosines(backbone, pairs):
+    """The four metrics of ranking by the cosine of features, in plain loops."""
+    size = backbone.image_size
+    pictures = image_batches(pairs.images, np.arange(len(pairs.images.ids)), None, 500, size)
+    products = np.asarray(backbone(next(iter(pictures)))[0], np.float64)
+    windows = image_batches(pairs.images, pairs.scene, pairs.window, 500, size)
+    scenes = np.asarray(backbone(next(iter(windows)))[0], np.float64)
+    values = []
+    for row in np.flatnonzero(pairs.has_negative()):
+        candidates = pairs.category_products[pairs.category[row]]
+        cosine = {
+            name: scenes[row] @ products[name] / np.linalg.norm(products[name])
+            for name in candidates
+        }
+        own = cosine[pairs.product[row]]
+        rivals = [
+            cosine[name] for name in candidates if not pairs.is_positive(pairs.scene[row], name)
+        ]
+        better = sum(value > own for value in rivals)
+        values.append([1 - better / len(rivals), better < 1, better < 10, 1 / (1 + better)])
+    return dict(zip(METRICS, np.mean(values, axis=0), strict=True))
+
+
+def test_a_trained_network_is_no_untrained_baseline(fine_tuned, records):
+    out, initial = fine_tuned
+    model, pairs = ctl.load_run(out)[0], ctl.read_records(records, "test")
+    with pytest.warns(UserWarning, match="no baseline `untrained_cosine`. Give `evaluate`"):
+        assert "untrained_cosine" not in ctl.evaluate(model, pairs, resamples=10)["baselines"]
+    given = ctl.evaluate(model, pairs, resamples=10, untrained=initial)["baselines"]
+    assert given["untrained_cosine"]["mrr"] == pytest.approx(
+        ctl.evaluate(initial, pairs, resamples=10)["baselines"]["untrained_cosine"]["mrr"]
+    )
+
+
+def test_evaluating_leaves_random_numbers_alone(fine_tuned, records):
+    model, _ = ctl.load_run(fine_tuned[0])
+    pairs = ctl.read_records(records, "test")
+    drawn = []
+    for evaluates in (False, True):
+        keras.utils.set_random_seed(5)
+        if evaluates:
+            ctl.evaluate(model, pairs, resamples=10, untrained=fine_tuned[1])
+        drawn.append((random.random(), np.random.random(), float(tf.random.uniform([]))))
+    assert drawn[0][:2] == drawn[1][:2]
+    assert drawn[0] == drawn[1]
+
+
+def test_what_changes_an_evaluation_makes_the_stored_one_old(fine_tuned, records, tmp_path):
+    for name in ("model.keras", "calibration.json", "checkpoints/initial.keras"):
+        out = shutil.copytree(fine_tuned[0], tmp_path / name.replace("/", "-"))
+        first = evaluate_run(out, records)
+        key = "test", first["data_hash"], first["candidates"]
+        assert read_evaluation(out, *key) is not None
+        if name.endswith(".json"):
+            (out / name).write_text(json.dumps({"slope": 3.0, "intercept": 0.5, "pairs": 9}))
+        else:
+            other = keras.models.load_model(out / name)
+            other.set_weights([weight * 1.5 for weight in other.get_weights()])
+            other.save(out / name)
+        assert read_evaluation(out, *key) is None
+        second = evaluate_run(out, records)
+        changed = [part for part in first if first[part] != second[part]]
+        assert set(changed) - {"run_hash"}, f"{name} changes nothing: change it otherwise"
 
 
 def test_categories_keep_their_candidates(records):

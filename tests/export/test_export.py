@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -458,3 +459,35 @@ def test_the_real_resnet50_trains_and_is_exported(drawn_pairs, tmp_path, jpegs):
         category=tf.constant(few["category"]),
     )
     assert np.abs(outputs["hybrid_distance"].numpy() - keras_distances(model, few)).max() < 1e-4
+
+
+@pytest.mark.parametrize("source", ["map", "image"])
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_a_model_made_in_half_precision_is_exported_in_float32(policy, source, tmp_path, photo):
+    """The answers are those of the same weights in float32."""
+    keras.mixed_precision.set_global_policy(policy)
+    settings = {**SMALL, "region_source": source, "regions": [2, 2]}
+    model = ctl.CompleteTheLook(["a", "b"], 32, **settings)
+    keras.mixed_precision.set_global_policy("float32")
+    folder = ctl.export(model, tmp_path / "looks")
+    assert json.loads((folder / "manifest.json").read_text())["precision"] == "float32"
+    loaded = tf.saved_model.load(str(folder))
+    graph = loaded.signatures["serving_default"].graph.as_graph_def()
+    graphs = [graph.node, *(function.node_def for function in graph.library.function)]
+    half = {tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum}
+    used = {node.attr["T"].type for nodes in graphs for node in nodes if "T" in node.attr}
+    assert tf.float32.as_datatype_enum in used
+    assert not used & half
+    plain = ctl.export(model.copy(), tmp_path / "plain")
+    buffer = io.BytesIO()
+    photo.save(buffer, "JPEG")
+    picture = tf.constant([buffer.getvalue()])
+    inputs = {"scene_bytes": picture, "product_bytes": picture, "category": tf.constant(["a"])}
+    expected = tf.saved_model.load(str(plain)).signatures["serving_default"](**inputs)
+    answer = loaded.signatures["serving_default"](**inputs)
+    assert float(answer["hybrid_distance"][0]) == float(expected["hybrid_distance"][0])
+
+
+def test_image_regions_can_be_exported_in_bfloat16(tmp_path):
+    model = ctl.CompleteTheLook(["a"], 32, **SMALL, region_source="image", regions=[2, 2])
+    ctl.export(model, tmp_path / "looks", precision="bfloat16")

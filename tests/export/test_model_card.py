@@ -81,7 +81,7 @@ def test_the_stored_evaluation_with_intervals_and_baselines(manifest, evaluated)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["data_hash", "model_hash"])
+@pytest.mark.parametrize("name", ["data_hash", "run_hash"])
 def test_an_evaluation_of_other_data_or_of_another_model_is_not_taken(evaluated, name, tmp_path):
     folder = shutil.copytree(evaluated[0], tmp_path / "run")
     stored = folder / "evaluation" / "test.json"

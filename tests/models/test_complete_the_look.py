@@ -1,3 +1,8 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -168,3 +173,38 @@ def test_errors():
         match="`model.attention` must be one of category, product, uniform. Received: 'x'",
     ):
         build(attention="x")
+
+
+LOAD = """
+import sys
+import ctl_keras, keras
+model = keras.models.load_model(sys.argv[1])
+print(type(model).__name__, type(model.loss).__name__)
+"""
+
+
+@pytest.mark.slow
+def test_a_fresh_process_loads_a_saved_model_by_importing_the_package(tmp_path):
+    """With every loss, metric and layer that Keras has to find by its name."""
+    model = ctl.CompleteTheLook(["a", "b"], 32, **SMALL)
+    metrics = [ctl.TripletAccuracy(), ctl.ActiveTriplets(), ctl.PositiveDistance()]
+    metrics += [ctl.NegativeDistance(), ctl.DistanceSpread(), ctl.HitAtK(2)]
+    metrics += [ctl.MeanReciprocalRank()]
+    model.compile("adam", loss=ctl.TripletLoss(), metrics=metrics)
+    trainer = model.in_batch_trainer(memory=4, gather=True)
+    trainer.compile("adam", loss=ctl.TripletLoss())
+    for name, saved in (("model", model), ("trainer", trainer)):
+        saved.save(tmp_path / f"{name}.keras")
+    for name, own in (("model", "CompleteTheLook"), ("trainer", "Functional")):
+        command = [sys.executable, "-c", LOAD, tmp_path / f"{name}.keras"]
+        process = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert process.stdout.split() == [own, "TripletLoss"], process.stderr
+
+
+def test_all_registered_classes_are_known_as_soon_as_keras_is():
+    known = keras.saving.get_custom_objects()
+    package = Path(ctl.__file__).parent
+    for path in package.rglob("*.py"):
+        registered = r"@keras.saving.register_keras_serializable\(.*\)\nclass (\w+)"
+        for name in re.findall(registered, path.read_text(encoding="utf-8")):
+            assert f"ctl_keras>{name}" in known

@@ -143,7 +143,7 @@ def test_the_figures_are_those_of_the_evaluation(page, two_runs):
         name: f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
         for name, figure in figures.items()
     }
-    for name in ("data_hash", "model_hash", "candidates"):
+    for name in ("data_hash", "run_hash", "candidates"):
         assert result[name] in page.text
 
 

@@ -1,3 +1,5 @@
+import dataclasses
+import itertools
 import shutil
 
 import keras
@@ -6,7 +8,6 @@ import pytest
 
 import ctl_keras as ctl
 from ctl_keras.data.batches import image_batches
-from ctl_keras.files import json_hash
 from ctl_keras.training import feature_cache
 from tests.conftest import SMALL
 
@@ -94,30 +95,52 @@ def test_a_killed_cache_goes_on(model, drawn_pairs, tmp_path, monkeypatch):
         np.testing.assert_array_equal(np.load(path), np.load(killed / path.name))
 
 
-def test_the_key_is_of_all_that_the_features_depend_on(model, drawn_pairs, folder):
-    def key(other_model=model, pairs=drawn_pairs, pictures="hash", views=3, seed=0):
-        origin = feature_cache._origin(other_model, pairs, pictures, views, seed)
-        return json_hash(origin)[:16]
+def test_what_changes_the_features_changes_the_folder(model, drawn_pairs, tmp_path):
+    """Each input is changed, and where other numbers come out, another folder must hold them."""
+    categories, few = drawn_pairs.categories, drawn_pairs.take(np.arange(24))
+    moved = dataclasses.replace(few, window=few.window * np.float32(0.5))
+    other_scenes = dataclasses.replace(few, scene=few.scene[::-1].copy())
 
-    assert key() == folder.name
-    others = [
-        ctl.CompleteTheLook(drawn_pairs.categories, 32, **SMALL),  # other random weights
-        ctl.CompleteTheLook(drawn_pairs.categories, 32, **SMALL, regions=[2, 2]),
+    def made(pairs=few, policy="float32", pictures="hash", views=1, seed=0, **settings):
+        keras.mixed_precision.set_global_policy(policy)
+        options = {"image_size": 32, **SMALL, **settings}
+        other = ctl.CompleteTheLook(categories, **options)
+        keras.mixed_precision.set_global_policy("float32")
+        if not settings:
+            other.backbone.set_weights(model.backbone.get_weights())
+        folder = ctl.cache_features(other, pairs, pictures, tmp_path, views, seed)
+        names = sorted(path.name for path in folder.glob("*.npy"))
+        return folder, {name: np.load(folder / name) for name in names}
+
+    def same(one, other):
+        return one.keys() == other.keys() and all(map(np.array_equal, one.values(), other.values()))
+
+    results = [
+        made(),
+        made(policy="mixed_bfloat16"),
+        made(policy="mixed_float16"),
+        made(weights="none"),  # other random weights
+        made(regions=[2, 2]),
+        made(region_source="image", regions=[2, 2]),
+        made(image_size=40),
+        made(global_tap="conv2_block1_1_relu"),
+        made(moved),
+        made(other_scenes),
+        made(few.take(np.arange(20))),
+        made(views=2),
+        made(views=3),
+        made(views=3, seed=1),
     ]
-    keys = [
-        key(),
-        *map(key, others),
-        key(pairs=drawn_pairs.take(np.arange(40))),
-        key(pictures="x"),
-        key(views=2),
-        key(seed=1),
-    ]
-    assert len(set(keys)) == len(keys)
-    heads = ctl.CompleteTheLook(
-        drawn_pairs.categories, 32, **{**SMALL, "attention": "uniform", "dim": 8}
-    )
+    for (folder, values), (other, others) in itertools.combinations(results, 2):
+        assert not same(values, others), "the change changes nothing: take another"
+        assert folder != other
+    assert made()[0] == results[0][0]
+    assert made(views=2, seed=1)[0] == results[11][0]  # nothing random in a mirror image
+    assert made(pictures="other")[0] not in [folder for folder, _ in results]
+    # heads share the cache
+    heads = ctl.CompleteTheLook(categories, 32, **{**SMALL, "attention": "uniform", "dim": 8})
     heads.backbone.set_weights(model.backbone.get_weights())
-    assert key(heads) == folder.name  # heads share the cache
+    assert ctl.cache_features(heads, few, "hash", tmp_path) == results[0][0]
 
 
 def test_errors(model, drawn_pairs, folder, tmp_path):

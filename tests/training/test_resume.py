@@ -19,11 +19,12 @@ KILLS = int(os.environ.get("CTL_KILLS", "3"))
 
 def settings(config: ctl.Config, cache: Path) -> dict:
     """All that has state: dropout, averages, a schedule, a memory, views of cached features, and a
-    second stage."""
+    second stage that trains a part of the network from pictures."""
     values = to_dict(config)
     values["data"] |= {"feature_cache": str(cache), "views": 3}
     values["training"] |= {
-        "epochs": 6,
+        "epochs": 4,
+        "stages": [{"epochs": 3, "learning_rate": 0.001, "unfreeze": "conv2_block1_1"}],
         "steps_per_epoch": 3,
         "in_batch": True,
         "memory": 24,
@@ -63,11 +64,11 @@ def test_killed_at_random_steps_it_ends_with_the_same_weights(records, config, t
         ]
         for x in (straight, killed)
     ]
-    assert len(rows[0]) == 6
+    assert [row["stage"] for row in rows[0]] == [0] * 4 + [1] * 3
     assert rows[0] == rows[1]
     with (
-        np.load(straight / "checkpoints" / "epoch-0006.npz") as one,
-        np.load(killed / "checkpoints" / "epoch-0006.npz") as other,
+        np.load(straight / "checkpoints" / "epoch-0007.npz") as one,
+        np.load(killed / "checkpoints" / "epoch-0007.npz") as other,
     ):
         assert len(one.files) == len(other.files) > 20
         for name in one.files:

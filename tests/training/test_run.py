@@ -1,8 +1,11 @@
 import csv
 import dataclasses
 import json
+import os
+import resource
 import shutil
 import signal
+import sys
 import time
 
 import keras
@@ -11,7 +14,10 @@ import pytest
 import tensorflow as tf
 
 import ctl_keras as ctl
-from ctl_keras.config import to_dict
+from ctl_keras.config import from_dict, to_dict
+from ctl_keras.data import cached_pictures
+from ctl_keras.data.cached_pictures import CachedPictures
+from ctl_keras.evaluation.evaluate import evaluate_run
 from ctl_keras.training.callbacks import Checkpoint, Patience, read_history
 from ctl_keras.training.run import describe
 from tests.warm import WarmProcess, command_line
@@ -152,6 +158,94 @@ def test_errors(run, records, config, tmp_path, drawn):
     with pytest.raises(ctl.InputError, match=r"The weight file .*none.h5 does not exist"):
         ctl.train(records, tmp_path / "x", no_weights)
     assert not (tmp_path / "x").exists()
+
+
+def test_neither_a_full_disk_nor_a_kill_at_the_beginning_is_a_dead_end(records, config, tmp_path):
+    """Before the first step the run is there whole, with settings, or not at all."""
+    small, out = to_dict(replace(config, epochs=1)), tmp_path / "run"
+    assert WarmProcess(train_on_a_full_disk, records, out, small, log=tmp_path / "log").wait() == 1
+    assert "File too large" in (tmp_path / "log").read_text()
+    assert not out.exists()
+    process = WarmProcess(train_and_die_at_a_file, records, out, small, "config.json")
+    assert process.wait() == -signal.SIGKILL
+    assert not out.exists()
+    assert ctl.train(records, out, replace(config, epochs=1))["epochs"] == 1
+
+
+def train_on_a_full_disk(records, out, settings):
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    ctl.train(records, out, from_dict(ctl.Config, settings))
+
+
+def train_and_die_at_a_file(records, out, settings, name):
+    """Dies when it opens a file of this name, or a temporary one for it."""
+
+    def watch(event, arguments):
+        if event == "open" and str(arguments[0]).endswith(name):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+    ctl.train(records, out, from_dict(ctl.Config, settings))
+
+
+def test_a_batch_that_the_validation_pairs_cannot_fill_is_found_before_the_run_is_made(
+    records, config, tmp_path
+):
+    large, out = to_dict(replace(config, batch_size=48)), tmp_path / "run"
+    assert len(ctl.read_records(records, "validation")) < 48
+    process = WarmProcess(train_on_two_devices, records, out, large, log=tmp_path / "log")
+    assert process.wait() == 1
+    message = (tmp_path / "log").read_text().splitlines()[-1]
+    assert "`training.batch_size` must be at most the" in message
+    assert "validation pairs" in message
+    assert not out.exists()
+
+
+def train_on_two_devices(records, out, settings):
+    two = [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
+    ctl.train(records, out, from_dict(ctl.Config, settings), strategy="mirrored")
+
+
+def test_the_memory_of_the_machine_does_not_decide_the_result(records, config, tmp_path):
+    settings = to_dict(replace(config, epochs=2, deterministic=True))
+    for name, limit in (("little", "1000000"), ("much", "max")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "memory.max").write_text(limit)
+        process = WarmProcess(train_in_a_container, records, tmp_path / name, settings)
+        assert process.wait() == 0
+    little, much = (ctl.load_run(tmp_path / name / "run")[0] for name in ("little", "much"))
+    for one, other in zip(little.get_weights(), much.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def train_in_a_container(records, folder, settings):
+    """Where pictures are kept in memory, or not, for what the file of the limit says."""
+    cached_pictures.LIMITS = (folder / "memory.max",)
+    pairs = ctl.read_records(records, "train")
+    assert CachedPictures.fit(pairs, 32) == (folder.name == "much")
+    ctl.train(records, folder / "run", from_dict(ctl.Config, settings))
+
+
+def test_pairs_without_a_box_are_named(drawn, records, config, tmp_path, capsys):
+    lines = [json.loads(line) for line in (drawn / "fashion.json").read_text().splitlines()]
+    for row in lines[::2]:
+        del row["bbox"]
+    (tmp_path / "pairs.json").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    files = tmp_path / "pairs.json", drawn / "fashion-cat.json", drawn / "images"
+    ctl.prepare(*files, tmp_path / "data", (0.5, 0.25, 0.25))
+    parts = [ctl.read_records(tmp_path / "data", split) for split in ("train", "validation")]
+    without = sum(int((~part.has_box).sum()) for part in parts)
+    ctl.train(tmp_path / "data", tmp_path / "run", replace(config, epochs=1))
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{without} of {sum(map(len, parts))} pairs have no box" in said
+    result = evaluate_run(tmp_path / "run", tmp_path / "data")
+    counts = {name: figures["mrr"]["n"] for name, figures in result["by_box"].items()}
+    assert set(counts) == {"with", "without"}
+    assert sum(counts.values()) == result["pairs"]
+    both = [result["by_box"][name]["mrr"]["value"] * counts[name] for name in counts]
+    assert sum(both) / result["pairs"] == pytest.approx(result["model"]["mrr"]["value"])
 
 
 def test_a_run_without_one_good_epoch_says_so(records, config, tmp_path):

@@ -37,8 +37,10 @@ def test_two_replicas_equal_one(records, config, tmp_path, training):
 
 
 @pytest.mark.slow
-def test_two_workers_write_one_run(records, config, tmp_path):
-    """Nor do they get into each other's way where both cache the features in one folder."""
+@pytest.mark.parametrize("first", ["worker", "chief"])
+def test_two_workers_write_one_run(records, config, tmp_path, first):
+    """With a chief, as Kubeflow and Vertex AI name the first of them, or without. Nor do they get
+    into each other's way where both cache the features in one folder."""
     straight, settings = (
         to_dict(dataclasses.replace(changed, training=config_of(changed, steps=4)))
         for changed in (
@@ -50,12 +52,11 @@ def test_two_workers_write_one_run(records, config, tmp_path):
     ports = [free_port() for _ in range(2)]
     out = tmp_path / "run"
     workers = []
-    for index in range(2):
-        cluster = {
-            "cluster": {"worker": [f"localhost:{port}" for port in ports]},
-            "task": {"type": "worker", "index": index},
-        }
-        environment = {"TF_CONFIG": json.dumps(cluster)}
+    hosts = [f"localhost:{port}" for port in ports]
+    cluster = {"worker": hosts} if first == "worker" else {"chief": hosts[:1], "worker": hosts[1:]}
+    for task, index in [(first, 0), ("worker", len(cluster["worker"]) - 1)]:
+        cluster_and_task = {"cluster": cluster, "task": {"type": task, "index": index}}
+        environment = {"TF_CONFIG": json.dumps(cluster_and_task)}
         workers.append(
             WarmProcess(
                 train,
@@ -117,6 +118,8 @@ def test_names(monkeypatch):
         ctl.InputError, match="needs the environment variable TF_CONFIG in each process, such as"
     ):
         make_strategy("multi-worker")
-    alone = {"cluster": {"worker": ["localhost:1"]}, "task": {"type": "worker", "index": 0}}
-    monkeypatch.setenv("TF_CONFIG", json.dumps(alone))
-    assert make_strategy("multi-worker").num_replicas_in_sync == 1
+    for role in ("worker", "chief"):
+        alone = {"cluster": {role: ["localhost:1"]}, "task": {"type": role, "index": 0}}
+        monkeypatch.setenv("TF_CONFIG", json.dumps(alone))
+        strategy = make_strategy("multi-worker")
+        assert (strategy.num_replicas_in_sync, is_chief(strategy)) == (1, True)
