@@ -21,7 +21,7 @@ from ctl_keras.data.annotations import read_annotations
 from ctl_keras.data.assembling import picture_ids, to_pairs
 from ctl_keras.data.candidates import candidate_lists, candidates_hash
 from ctl_keras.data.cleaning import clean
-from ctl_keras.data.pairs import Images
+from ctl_keras.data.picture_stores import Images
 
 PAIRS = 1_000_000 if FULL else 100_000
 CATEGORIES = 20

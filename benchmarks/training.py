@@ -17,7 +17,8 @@ import tensorflow as tf
 from _common import FULL, Figures, side_by_side
 
 import ctl_keras as ctl
-from ctl_keras.config import Config, from_dict
+from ctl_keras.config import Config
+from ctl_keras.settings import from_dict
 from ctl_keras.training.fitting import Fitting
 
 SIZE = 224 if FULL else 112

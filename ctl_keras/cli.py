@@ -134,8 +134,9 @@ def prepare(
 ) -> None:
     """Crop, check and split pairs, and write records with a manifest; rejects go to rejected.jsonl.
     A killed run goes on."""
-    from ctl_keras.data.prepare import describe, parse_fractions
+    from ctl_keras.data.prepare import describe
     from ctl_keras.data.prepare import prepare as write
+    from ctl_keras.data.splits import parse_fractions
 
     run = None
     if beam is not None:

@@ -1,16 +1,8 @@
 """Settings: frozen dataclasses that are written, as JSON, beside everything they made."""
 
-import dataclasses
-import difflib
-import json
-import types
-import typing
 from dataclasses import dataclass, field
-from typing import Any
 
 from ctl_keras.errors import InputError
-
-T = typing.TypeVar("T")
 
 ATTENTIONS = ("category", "product", "uniform")
 DISTANCES = ("hybrid", "global", "local")
@@ -284,76 +276,3 @@ def require_seed(seed: int) -> None:
     """Raises `InputError` unless `seed` can be one."""
     if not 0 <= seed < 2**32:
         raise InputError(f"`seed` must be a whole number from 0 to {2**32 - 1}. Received: {seed!r}")
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """The settings as plain, JSON-ready values."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
-
-
-def from_dict(cls: type[T], values: dict[str, Any], prefix: str = "") -> T:
-    """Builds a settings dataclass from plain values.
-
-    Args:
-        cls: a dataclass of this module.
-        values: field name -> value; nested settings are dicts. Missing fields keep their defaults.
-        prefix: str. Put before field names in messages.
-
-    Raises:
-        InputError: an unknown field (with the nearest known one) or a value of the wrong type.
-    """
-    if not isinstance(values, dict):
-        raise InputError(
-            f"`{prefix.rstrip('.')}` must be a table of settings. Received: {values!r}"
-        )
-    hints = typing.get_type_hints(cls)
-    known = {}
-    for name, value in values.items():
-        if name not in hints:
-            near = difflib.get_close_matches(name, hints, n=1)
-            hint = f"Did you mean `{prefix}{near[0]}`?" if near else f"Known: {', '.join(hints)}"
-            raise InputError(f"There is no setting `{prefix}{name}`. {hint}")
-        known[name] = _coerce(f"{prefix}{name}", value, hints[name])
-    needed = {
-        item.name
-        for item in dataclasses.fields(cls)  # type: ignore[arg-type]
-        if item.default is item.default_factory is dataclasses.MISSING
-    }
-    if missing := sorted(needed - set(known)):
-        raise InputError(
-            f"The settings {', '.join(f'`{prefix}{name}`' for name in missing)} are missing."
-        )
-    return cls(**known)
-
-
-def _coerce(name: str, value: Any, hint: Any) -> Any:
-    """`value` as the field's type: only lossless conversions, so that `epochs = 2.5` is an error
-    and `margin = 1` is not."""
-    if dataclasses.is_dataclass(hint):
-        return from_dict(typing.cast(type, hint), value, prefix=f"{name}.")
-    if isinstance(hint, types.UnionType):
-        if value is None or value == "none":
-            return None
-        hint = typing.get_args(hint)[0]
-    if typing.get_origin(hint) is tuple:
-        item_hint = typing.get_args(hint)[0]
-        if dataclasses.is_dataclass(item_hint):
-            if not isinstance(value, list | tuple):
-                raise InputError(
-                    f"`{name}` must be a list of tables of settings. Received: {value!r}"
-                )
-            return tuple(
-                from_dict(typing.cast(type, item_hint), item, prefix=f"{name}.") for item in value
-            )
-        if isinstance(value, list | tuple) and all(type(item) is int for item in value):
-            return tuple(value)
-        raise InputError(
-            f"`{name}` must be a list of whole numbers such as [7, 7]. Received: {value!r}"
-        )
-    if hint is str and value is None:
-        return "none"
-    if hint is float and type(value) is int:
-        return float(value)
-    if type(value) is not hint:
-        raise InputError(f"`{name}` must be of type {hint.__name__}. Received: {value!r}")
-    return value

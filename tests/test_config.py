@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctl_keras.config import Config, ModelConfig, from_dict, to_dict
+from ctl_keras.config import Config, ModelConfig
 from ctl_keras.errors import InputError
-from ctl_keras.settings import load_config
+from ctl_keras.settings import from_dict, load_config, to_dict
 
 
 def test_round_trip_through_json():

@@ -19,7 +19,8 @@ from ctl_keras.data.pair_table import (
     explain,
     mask,
 )
-from ctl_keras.data.pairs import Images, Pairs
+from ctl_keras.data.pairs import Pairs
+from ctl_keras.data.picture_stores import Images
 from ctl_keras.data.splits import SPLITS
 from ctl_keras.errors import InputError
 

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from ctl_keras.data.images import at_size, decode_image, draw_crops
-from ctl_keras.data.pairs import Images
+from ctl_keras.data.picture_stores import Images
 
 
 def image_batches(

@@ -29,7 +29,8 @@ from ctl_keras.data.image_shards import (
 )
 from ctl_keras.data.outfits import Questions, read_questions
 from ctl_keras.data.pair_table import PairTable, in_words, reasons, reject_rows
-from ctl_keras.data.pairs import Images, Pairs
+from ctl_keras.data.pairs import Pairs
+from ctl_keras.data.picture_stores import Images
 from ctl_keras.data.readers import cut_outs
 from ctl_keras.data.records import FORMAT, data_hash
 from ctl_keras.data.source_pictures import find_picture, require_image_folder
@@ -121,13 +122,8 @@ def prepare(
                 )
         _write_products(folder, pairs, source)
         reports = {shard.path.name: read_report(shard) for shard in shards}
-        tables = sorted(
-            [
-                *folder.glob("pairs-*.tfrecord"),
-                folder / "candidates.json",
-                *folder.glob("questions.json"),
-            ]
-        )
+        names = "pairs-*.tfrecord", "candidates.json", "questions.json"
+        tables = sorted(path for name in names for path in folder.glob(name))
         sources = {"annotations": annotations, "categories": categories, "questions": questions}
         manifest = {
             "format": FORMAT,
@@ -269,15 +265,12 @@ def _counts(part: Pairs) -> dict[str, Any]:
 def _write_pairs(path: Path, part: Pairs, box: np.ndarray) -> None:
     ids = part.images.ids
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for row in range(len(part)):
-            scene, product = int(part.scene[row]), int(part.product[row])
+        for row, (scene, product) in enumerate(zip(part.scene, part.product, strict=True)):
             features = {
                 "scene": ids[scene],
                 "product": ids[product],
-                "scene_image": scene,
-                "product_image": product,
-            }
-            features |= {
+                "scene_image": int(scene),
+                "product_image": int(product),
                 "category": part.categories[part.category[row]],
                 "window": part.window[row],
                 "box": box[row],
@@ -299,20 +292,6 @@ def _write_products(folder: Path, pairs: Pairs, images: Path) -> None:
             path = find_picture(images.resolve(), id_)
             # the records' own are relative to the table
             writer.writerow([id_, path or item_file(Path(), id_), category])
-
-
-def parse_fractions(text: str) -> tuple[float, ...]:
-    """`"0.8,0.1,0.1"` as numbers.
-
-    Raises:
-        InputError: something else.
-    """
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(
-            f"`fractions` must be three numbers such as 0.8,0.1,0.1. Received: {text!r}"
-        ) from None
 
 
 def describe(manifest: dict[str, Any]) -> str:

@@ -14,7 +14,8 @@ from ctl_keras.data.assembling import drop_without_pictures, picture_ids, to_pai
 from ctl_keras.data.cleaning import boxes, clean
 from ctl_keras.data.cropping import MIN_STRIP
 from ctl_keras.data.pair_table import PairTable, reject_rows
-from ctl_keras.data.pairs import ImageFolder, Pairs
+from ctl_keras.data.pairs import Pairs
+from ctl_keras.data.picture_stores import ImageFolder
 from ctl_keras.data.source_pictures import find_picture, require_image_folder, try_picture
 from ctl_keras.progress import track
 

@@ -26,7 +26,8 @@ import numpy as np
 import tensorflow as tf
 
 from ctl_keras.data.candidates import read_candidates
-from ctl_keras.data.pairs import ImageRecords, Pairs
+from ctl_keras.data.pairs import Pairs
+from ctl_keras.data.picture_stores import ImageRecords
 from ctl_keras.data.splits import SPLITS
 from ctl_keras.errors import InputError
 from ctl_keras.files import json_hash, read_json

@@ -11,6 +11,20 @@ SPLITS = ("train", "validation", "test")
 SCENE, SCENE_PRODUCT = "scene", "scene-product"
 
 
+def parse_fractions(text: str) -> tuple[float, ...]:
+    """`"0.8,0.1,0.1"` as numbers.
+
+    Raises:
+        InputError: something else.
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(
+            f"`fractions` must be three numbers such as 0.8,0.1,0.1. Received: {text!r}"
+        ) from None
+
+
 def split_groups(groups: np.ndarray, fractions: Sequence[float], seed: int) -> np.ndarray:
     """Splits such that equal groups stay together.
 

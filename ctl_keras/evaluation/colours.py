@@ -3,7 +3,7 @@
 import numpy as np
 
 from ctl_keras.data.batches import image_batches
-from ctl_keras.data.pairs import Images
+from ctl_keras.data.picture_stores import Images
 
 SIZE = 64  # pixels: colours need no detail
 BINS = (8, 12, 12)  # of lightness, a and b

@@ -8,7 +8,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from ctl_keras.config import from_dict
 from ctl_keras.data.candidates import candidates_hash
 from ctl_keras.data.pairs import Pairs
 from ctl_keras.data.records import read_manifest, read_records
@@ -20,6 +19,7 @@ from ctl_keras.evaluation.reliability import reliability
 from ctl_keras.evaluation.stored import run_hash, write_evaluation
 from ctl_keras.files import read_json, write_json
 from ctl_keras.models.complete_the_look import CompleteTheLook
+from ctl_keras.settings import from_dict
 from ctl_keras.training.calibration import Calibration
 from ctl_keras.training.run import INITIAL, load_run
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ctl_keras.data.cropping import WHOLE
-from ctl_keras.data.pairs import Images, Pairs
+from ctl_keras.data.pairs import Pairs
+from ctl_keras.data.picture_stores import Images
 from ctl_keras.errors import InputError
 from ctl_keras.evaluation.rankers import model_rankers
 from ctl_keras.evaluation.ranking import Ranker, SceneBootstrap

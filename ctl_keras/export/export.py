@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ctl_keras.config import EXPORT_PRECISIONS, from_dict, require_choice, to_dict
+from ctl_keras.config import EXPORT_PRECISIONS, require_choice
 from ctl_keras.errors import InputError
 from ctl_keras.export.golden import TOLERANCE, GoldenPair, golden_pairs, largest_difference
 from ctl_keras.export.model_card import model_card
@@ -33,6 +33,7 @@ from ctl_keras.files import (
 )
 from ctl_keras.models.backbone import layers_hash
 from ctl_keras.models.complete_the_look import CompleteTheLook
+from ctl_keras.settings import from_dict, to_dict
 from ctl_keras.training.calibration import UNCALIBRATED, Calibration
 from ctl_keras.training.run import load_run
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import keras
 
-from ctl_keras.config import ModelConfig, from_dict, to_dict
+from ctl_keras.config import ModelConfig
 from ctl_keras.errors import InputError
 from ctl_keras.layers.hybrid_distance import HybridDistance
 from ctl_keras.models.backbone import Backbone
 from ctl_keras.models.parts import Parts
 from ctl_keras.models.trainers import in_batch_trainer, triplet_trainer
+from ctl_keras.settings import from_dict, to_dict
 
 
 @keras.saving.register_keras_serializable(package="ctl_keras")

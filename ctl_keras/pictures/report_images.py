@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from ctl_keras.data.images import decode_image
-from ctl_keras.data.pairs import Images
+from ctl_keras.data.picture_stores import Images
 from ctl_keras.pictures.boards import INK, NEGATIVE, POSITIVE
 
 SIDE = 176  # pixels; shown smaller, for screens with several pixels a point

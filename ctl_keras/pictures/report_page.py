@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ctl_keras.config import Config, to_dict
+from ctl_keras.config import Config
 from ctl_keras.evaluation.ranking import METRICS
 from ctl_keras.evaluation.tables import too_few
 from ctl_keras.pictures.boards import calibration_curve, loss_curve
@@ -17,6 +17,7 @@ from ctl_keras.pictures.report_cases import best_pairs, better_pairs, read_case,
 from ctl_keras.pictures.report_images import Drawing, page_style, to_drawing
 from ctl_keras.pictures.report_map import product_map
 from ctl_keras.pictures.report_run import EvaluatedRun
+from ctl_keras.settings import to_dict
 
 SECTIONS = (
     ("what", "What was evaluated"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ctl_keras.config import Config, from_dict
+from ctl_keras.config import Config
 from ctl_keras.data.pairs import Pairs
 from ctl_keras.data.records import read_records
 from ctl_keras.evaluation.compare import evaluation_of
@@ -17,6 +17,7 @@ from ctl_keras.evaluation.ranking import Ranker, ranked_blocks
 from ctl_keras.evaluation.stored import StoredEvaluation
 from ctl_keras.files import read_json
 from ctl_keras.models.complete_the_look import CompleteTheLook
+from ctl_keras.settings import from_dict
 from ctl_keras.training.callbacks import read_history
 from ctl_keras.training.run import load_run
 

@@ -24,13 +24,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ctl_keras.config import Config, from_dict, to_dict
+from ctl_keras.config import Config
 from ctl_keras.data.cropping import box_warning
 from ctl_keras.data.records import hash_of_pictures, read_manifest, read_records
 from ctl_keras.errors import InputError
 from ctl_keras.files import new_file, new_folder, read_json, write_json
 from ctl_keras.models.complete_the_look import CompleteTheLook
 from ctl_keras.progress import console
+from ctl_keras.settings import from_dict, to_dict
 from ctl_keras.training.calibration import fit_calibration
 from ctl_keras.training.callbacks import (
     AverageWeights,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import ctl_keras as ctl
 from ctl_keras.data.cropping import WHOLE
-from ctl_keras.data.pairs import Images
+from ctl_keras.data.picture_stores import Images
 from ctl_keras.data.sampling import TripletSampler
 from ctl_keras.data.splits import SPLITS
 from ctl_keras.data.triplets import positives_by_pair

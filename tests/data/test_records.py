@@ -10,7 +10,7 @@ from PIL import Image
 
 import ctl_keras as ctl
 from ctl_keras.data import image_shards
-from ctl_keras.data.prepare import parse_fractions
+from ctl_keras.data.splits import parse_fractions
 
 
 def prepare(drawn, out, **options):

@@ -9,10 +9,10 @@ import keras
 import pytest
 
 import ctl_keras as ctl
-from ctl_keras.config import to_dict
 from ctl_keras.data.records import read_manifest
 from ctl_keras.pictures.report import write_report
 from ctl_keras.pictures.report_run import EvaluatedRun, read_evaluated_run
+from ctl_keras.settings import to_dict
 from tests.conftest import SMALL
 
 COLUMNS = "epoch,stage,loss,val_loss,triplet_accuracy,val_triplet_accuracy,seconds\n"

@@ -9,7 +9,7 @@ from PIL import Image
 
 import ctl_keras as ctl
 from ctl_keras.data.batches import image_batches
-from ctl_keras.data.pairs import Images
+from ctl_keras.data.picture_stores import Images
 from ctl_keras.pictures.report import ranked_rows
 from ctl_keras.pictures.report_attention import attended_scenes, where_highest
 from ctl_keras.pictures.report_cases import best_pairs, better_pairs, read_case, worst_pairs

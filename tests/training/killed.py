@@ -8,7 +8,8 @@ from typing import Any
 import keras
 
 import ctl_keras as ctl
-from ctl_keras.config import Config, from_dict
+from ctl_keras.config import Config
+from ctl_keras.settings import from_dict
 from ctl_keras.training import run
 
 

@@ -8,7 +8,8 @@ import keras
 import tensorflow as tf
 
 import ctl_keras as ctl
-from ctl_keras.config import Config, from_dict
+from ctl_keras.config import Config
+from ctl_keras.settings import from_dict
 from ctl_keras.training.fitting import Fitting
 from ctl_keras.training.strategies import make_strategy
 

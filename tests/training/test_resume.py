@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import ctl_keras as ctl
-from ctl_keras.config import from_dict, to_dict
+from ctl_keras.settings import from_dict, to_dict
 from ctl_keras.training.callbacks import read_history
 from tests.training.killed import train
 from tests.warm import WarmProcess

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import ctl_keras as ctl
-from ctl_keras.config import Config, from_dict, to_dict
+from ctl_keras.config import Config
+from ctl_keras.settings import from_dict, to_dict
 from ctl_keras.training.callbacks import read_history
 from ctl_keras.training.strategies import is_chief, make_strategy
 from tests.training import replicas
