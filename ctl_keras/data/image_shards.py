@@ -22,6 +22,7 @@ from ctl_keras.files import json_hash, new_file, read_json, sha256, write_json
 PICTURES = 256  # a shard
 MAX_SIDE = 1024  # larger pictures are made smaller: every epoch decodes them again
 ITEMS = "items"
+_ORIENTATION = 0x0112  # EXIF's tag
 
 
 @dataclass(frozen=True)
@@ -117,14 +118,18 @@ def _is_done(shard: ImageShard, key: str) -> bool:
 
 
 def _within(data: bytes, side: int) -> bytes:
-    """The picture itself, or a JPEG of it with its longer side reduced to `side` pixels."""
+    """The picture itself, or a JPEG of it where it is not upright, or where its longer side has to
+    be reduced to `side` pixels."""
     try:
         with Image.open(io.BytesIO(data)) as picture:  # reads no more than the header
             size = picture.size
+            turned = is_jpeg(data) and picture.getexif().get(_ORIENTATION, 1) != 1
     except (OSError, ValueError, SyntaxError):  # TensorFlow takes a few that Pillow does not
         return data
-    if max(size) <= side or min(size) * side < MIN_SIDE * max(size):
+    small = max(size) <= side or min(size) * side < MIN_SIDE * max(size)
+    if small and not turned:
         return data
     pixels = Image.fromarray(decode_image(tf.constant(data)).numpy())
-    pixels.thumbnail((side, side), Image.Resampling.LANCZOS)
+    if not small:
+        pixels.thumbnail((side, side), Image.Resampling.LANCZOS)
     return as_jpeg(pixels)

@@ -3,19 +3,23 @@ resize."""
 
 import tensorflow as tf
 
-from ctl_keras.data.picture_files import MAX_PIXELS
+from ctl_keras.data.picture_files import MAX_PIXELS, foreign_format
+from ctl_keras.data.picture_headers import (
+    JPEG,
+    NO_PICTURE,
+    PALETTE,
+    PNG,
+    TRANSPARENT,
+    orientation,
+    starts_with,
+    stored_size,
+)
 
 MIN_SIDE = 8
 _BLOCK = 32  # pixels: a JPEG's largest unit is 32 wide or high
 _CROP_FROM = 256 / 224  # the usual ImageNet augmentation: resize to 256, crop 224 (method notes)
 
-_JPEG, _JPEG_END, _PNG, _GIF, _BMP = (
-    b"\xff\xd8\xff",
-    b"\xff\xd9",
-    b"\x89PNG\r\n\x1a\n",
-    b"GIF8",
-    b"BM",
-)
+_JPEG_END = b"\xff\xd9"
 
 
 def decode_image(
@@ -23,17 +27,18 @@ def decode_image(
 ) -> tf.Tensor:
     """Decodes one picture, or a part of it, with stock TensorFlow ops.
 
-    JPEG (also grey and CMYK) with the accurate DCT, PNG (grey, palette, 16 bits; transparency is
-    laid on white), the first frame of a GIF, and BMP.
+    JPEG (also grey and CMYK) with the accurate DCT, turned upright as its EXIF orientation says;
+    PNG (grey, palette, 16 bits; transparency is laid on white); the first frame of a GIF without
+    transparency; BMP without a palette.
 
     Args:
         data: scalar string tensor, the file's bytes.
         window: float32 `[4]`: the part to return, left, top, right, bottom as shares of the
-            picture; no pixel that is partly outside of it is kept. Of a JPEG little else is
+            upright picture; no pixel that is partly outside of it is kept. Of a JPEG little else is
             decoded. Defaults to None: all of it.
         is_checked_jpeg: bool. Whether the file is known to be a JPEG within the limits, as in
-            prepared data that hold no other: finding out took a quarter of the time. Defaults to
-            False.
+            prepared data that hold no other, and upright. Finding out took a quarter of the time.
+            Defaults to False.
 
     Returns:
         uint8 tensor `[height, width, 3]`, RGB, at least one pixel each way.
@@ -44,41 +49,66 @@ def decode_image(
     """
     if is_checked_jpeg:
         return tf.ensure_shape(_decode_jpeg(data, window), [None, None, 3])
-    starts_as_jpeg, is_png = _starts_with(data, _JPEG), _starts_with(data, _PNG)
-    shape = tf.cond(
-        starts_as_jpeg,
-        lambda: tf.image.extract_jpeg_shape(data)[:2],
-        lambda: _header_shape(data, is_png),
-    )
+    shape = stored_size(data)
+    pixels = tf.cast(shape[0], tf.int64) * tf.cast(shape[1], tf.int64)
+    limit, shortest = tf.constant(MAX_PIXELS, tf.int64), tf.reduce_min(shape)
     checks = [
-        tf.debugging.assert_less_equal(
-            tf.cast(shape[0], tf.int64) * tf.cast(shape[1], tf.int64),
-            tf.constant(MAX_PIXELS, tf.int64),
-            f"more than {MAX_PIXELS} pixels",
-        ),
-        tf.debugging.assert_greater_equal(
-            tf.reduce_min(shape), MIN_SIDE, f"a side below {MIN_SIDE} pixels"
-        ),
+        tf.debugging.assert_less_equal(pixels, limit, f"more than {MAX_PIXELS} pixels"),
+        tf.debugging.assert_greater_equal(shortest, MIN_SIDE, f"a side below {MIN_SIDE} pixels"),
     ]
     with tf.control_dependencies([check for check in checks if check is not None]):
         data = tf.identity(data)
+    turned = orientation(data)
+    if window is not None:
+        window = _stored_window(window, turned)
 
     def other() -> tf.Tensor:
         image = tf.cond(
-            is_png,
+            starts_with(data, PNG),
             lambda: _on_white(tf.image.decode_png(data, channels=4), _png_filler(data)),
             lambda: tf.image.decode_image(data, channels=3, expand_animations=False),
         )
-        # not `shape`: a GIF's first frame may be smaller than the screen that its header gives
+        # not `shape`: a GIF's screen may be larger than its first frame
         return image if window is None else _cut(image, *_pixels(tf.shape(image)[:2], window))
 
-    image = tf.cond(starts_as_jpeg, lambda: _decode_jpeg(data, window), other)
-    return tf.ensure_shape(image, [None, None, 3])
+    image = tf.cond(starts_with(data, JPEG), lambda: _decode_jpeg(data, window), other)
+    return tf.ensure_shape(_upright(image, turned), [None, None, 3])
+
+
+def _turns(turned: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """What makes a picture of EXIF orientation `turned` upright, scalar bools: whether it is
+    transposed, and then mirrored left to right, and top to bottom."""
+
+    def among(*numbers: int) -> tf.Tensor:
+        return tf.reduce_any(tf.equal(turned, numbers))
+
+    return turned > 4, among(2, 3, 6, 7), among(3, 4, 7, 8)
+
+
+def _upright(image: tf.Tensor, turned: tf.Tensor) -> tf.Tensor:
+    transposed, across, down = _turns(turned)
+
+    def turn() -> tf.Tensor:
+        upright = tf.cond(transposed, lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
+        upright = tf.cond(across, lambda: tf.reverse(upright, [1]), lambda: upright)
+        return tf.cond(down, lambda: tf.reverse(upright, [0]), lambda: upright)
+
+    return tf.cond(turned == 1, lambda: image, turn)
+
+
+def _stored_window(window: tf.Tensor, turned: tf.Tensor) -> tf.Tensor:
+    """Where a window of the upright picture is in the picture as it is stored."""
+    transposed, across, down = _turns(turned)
+    left, top, right, bottom = tf.unstack(window)
+    left, right = tf.where(across, 1 - right, left), tf.where(across, 1 - left, right)
+    top, bottom = tf.where(down, 1 - bottom, top), tf.where(down, 1 - top, bottom)
+    straight, swapped = [left, top, right, bottom], [top, left, bottom, right]
+    return tf.where(transposed, tf.stack(swapped), tf.stack(straight))
 
 
 def is_jpeg(data: bytes) -> bool:
     """Whether a file is a JPEG, by its first bytes."""
-    return data.startswith(_JPEG)
+    return data.startswith(JPEG)
 
 
 def _decode_jpeg(data: tf.Tensor, window: tf.Tensor | None) -> tf.Tensor:
@@ -109,37 +139,6 @@ def _pixels(shape: tf.Tensor, window: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 def _cut(image: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
     return image[start[0] : stop[0], start[1] : stop[1]]
-
-
-def _starts_with(data: tf.Tensor, header: bytes) -> tf.Tensor:
-    return tf.equal(tf.strings.substr(data, 0, len(header)), header)
-
-
-def _header_shape(data: tf.Tensor, is_png: tf.Tensor) -> tf.Tensor:
-    """Height and width, int32 `[2]`, as the header of a PNG, GIF or BMP gives them."""
-
-    def png() -> tf.Tensor:
-        return tf.reverse(
-            tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.int32, little_endian=False), [0]
-        )
-
-    def gif() -> tf.Tensor:
-        return tf.reverse(
-            tf.cast(tf.io.decode_raw(tf.strings.substr(data, 6, 4), tf.uint16), tf.int32), [0]
-        )
-
-    def bmp() -> tf.Tensor:
-        return tf.abs(tf.reverse(tf.io.decode_raw(tf.strings.substr(data, 18, 8), tf.int32), [0]))
-
-    def unknown() -> tf.Tensor:
-        failed = tf.debugging.Assert(False, ["not a JPEG, PNG, GIF or BMP picture"])
-        with tf.control_dependencies([failed] if failed is not None else []):
-            return tf.zeros([2], tf.int32)
-
-    return tf.case(
-        [(is_png, png), (_starts_with(data, _GIF), gif), (_starts_with(data, _BMP), bmp)],
-        default=unknown,
-    )
 
 
 def _png_filler(data: tf.Tensor) -> tf.Tensor:
@@ -247,9 +246,12 @@ def picture_problem(data: bytes) -> str | None:
         for known in (
             f"more than {MAX_PIXELS} pixels",
             f"a side below {MIN_SIDE} pixels",
-            "not a JPEG, PNG, GIF or BMP picture",
+            NO_PICTURE,
+            PALETTE,
+            TRANSPARENT,
         ):
             if known in message:
-                return known
+                kind = foreign_format(data) if known == NO_PICTURE else None
+                return f"a picture in {kind}: save it as JPEG or PNG" if kind else known
         return "cut off or damaged"
     return None

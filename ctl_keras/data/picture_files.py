@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ctl_keras.errors import InputError
 
@@ -19,7 +19,7 @@ _PNG_MODES = {"L", "LA", "RGB", "RGBA", "I;16"}
 
 
 def read_image_bytes(path: str | Path) -> bytes:
-    """A picture file as bytes that `decode_image` takes; WebP is converted to PNG, pixel by pixel.
+    """A picture file as bytes that `decode_image` takes, see `picture_bytes`.
 
     Raises:
         InputError: the file is missing or empty.
@@ -32,7 +32,7 @@ def read_image_bytes(path: str | Path) -> bytes:
         raise InputError(f"The picture {path} cannot be read: {error.strerror}.") from None
     if not data:
         raise InputError(f"The picture {path} is empty.")
-    return _without_webp(data)
+    return _readable(data)
 
 
 def picture_bytes(picture: Picture) -> bytes:
@@ -47,8 +47,9 @@ def picture_bytes(picture: Picture) -> bytes:
             without a loss.
 
     Returns:
-        The file's bytes; WebP is converted to PNG. Bytes that are no picture are returned as they
-        are: the model flags them.
+        The file's bytes, if they are a JPEG or PNG. Other formats that Pillow reads (WebP, AVIF,
+        TIFF, GIF, BMP) become an upright PNG, pixel by pixel. Bytes that are no picture are
+        returned as they are: the model flags them.
 
     Raises:
         InputError: another type, another array, or a file that is missing or empty.
@@ -56,7 +57,7 @@ def picture_bytes(picture: Picture) -> bytes:
     if isinstance(picture, str | Path):
         return read_image_bytes(picture)
     if isinstance(picture, bytes | bytearray | memoryview):
-        return _without_webp(bytes(picture))
+        return _readable(bytes(picture))
     if isinstance(picture, np.ndarray):
         grey_or_rgb = picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 3)
         if picture.dtype != np.uint8 or not grey_or_rgb or not picture.size:
@@ -72,7 +73,7 @@ def picture_bytes(picture: Picture) -> bytes:
                 f"{picture.mode} {picture.size}"
             )
         try:
-            return _encoded(picture if picture.mode in _PNG_MODES else picture.convert("RGBA"))
+            return _encoded(picture)
         except (OSError, SyntaxError, ValueError) as error:  # opened, but not read until now
             raise InputError(
                 f"The Pillow picture cannot be read: {error}. Received: {picture!r}"
@@ -83,21 +84,31 @@ def picture_bytes(picture: Picture) -> bytes:
     )
 
 
-def _encoded(image: Image.Image) -> bytes:
+def foreign_format(data: bytes) -> str | None:
+    """The name of a format that TensorFlow's decoders do not know, by a file's first bytes."""
+    if data[4:8] == b"ftyp":
+        return "AVIF" if data[8:12] in (b"avif", b"avis") else "HEIC"
+    names = {b"RIFF": "WebP", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
+    return names.get(data[:4])
+
+
+def _encoded(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=1)
+    picture = ImageOps.exif_transpose(picture)
+    picture = picture if picture.mode in _PNG_MODES else picture.convert("RGBA")
+    picture.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
-def _without_webp(data: bytes) -> bytes:
-    return _as_png(data) if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else data
-
-
-def _as_png(data: bytes) -> bytes:
+def _readable(data: bytes) -> bytes:
+    """A file as `decode_image` takes it: what it would refuse or not know becomes a PNG, if Pillow
+    can read it."""
+    if not (foreign_format(data) or data[:2] == b"BM" or data[:4] == b"GIF8"):
+        return data
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            if image.width * image.height > MAX_PIXELS:
+        with Image.open(io.BytesIO(data)) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
                 return data  # `decode_image` says why it refuses
-            return _encoded(image.convert("RGBA"))
+            return _encoded(picture)
     except (OSError, EOFError, ValueError, SyntaxError, Image.DecompressionBombError):
         return data

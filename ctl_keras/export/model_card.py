@@ -57,8 +57,8 @@ with ctl.Client("grpc://localhost:8500", model="{name}") as client:
 |---|---|---|
 {signatures}
 
-Pictures are JPEG, PNG, GIF or BMP files; their EXIF orientation is not applied. A
-row with a picture that can't be decoded, or with an unknown category, has `valid` false and the
+Pictures are JPEG, PNG, GIF or BMP files, turned upright as their EXIF orientation says. A row with
+a picture that can't be decoded, or with an unknown category, has `valid` false and the
 largest possible distance.
 {_catalog(manifest)}
 ## Trained on

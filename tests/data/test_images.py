@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ctl_keras.data import images as module
 from ctl_keras.data.images import (
@@ -311,3 +311,79 @@ def test_a_checked_jpeg_is_decoded_as_any_other(photo, window):
     image = decode_image(file, part, is_checked_jpeg=True)
     assert image.shape == ((60, 90, 3) if window is None else (31, 45, 3))
     np.testing.assert_array_equal(image, decode_image(file, part))
+
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def turned(photo, number, order=None, **options):
+    """A JPEG that is stored turned and says so; EXIF is little-endian unless `order` is `MM`."""
+    exif = Image.Exif()
+    exif.endian = ">" if order == "MM" else "<"
+    exif[0x010F], exif[0x0112] = "a camera", number
+    stored = photo.transpose(TURNS[number]) if number in TURNS else photo
+    return encoded(stored, "JPEG", quality=95, exif=exif.tobytes(), **options)
+
+
+@pytest.mark.parametrize("order", ["II", "MM"])
+@pytest.mark.parametrize("number", range(1, 9))
+def test_a_photo_is_upright_as_its_exif_says(photo, number, order):
+    data = turned(photo, number, order)
+    with Image.open(io.BytesIO(data)) as opened:
+        expected = np.asarray(ImageOps.exif_transpose(opened))
+    whole = decoded(data)
+    np.testing.assert_array_equal(whole, expected)
+    for box in ([0, 0, 1, 0.4], [0.3, 0.1, 0.9, 0.7], [0.5, 0, 1, 1]):
+        window = tf.constant(box, tf.float32)
+        start, stop = module._pixels(tf.shape(whole)[:2], window)
+        np.testing.assert_array_equal(
+            decode_image(tf.constant(data), window),
+            whole[start[0] : stop[0], start[1] : stop[1]],
+        )
+
+
+def test_exif_without_a_direction_or_damaged_changes_nothing(photo):
+    plain = decoded(encoded(photo, "JPEG", quality=95))
+    for number in (0, 9, 65535):
+        np.testing.assert_array_equal(decoded(turned(photo, number)), plain)
+    exif = turned(photo, 6)
+    start = exif.index(b"Exif")
+    for place in range(start, start + 40):
+        for value in (0, 255):
+            damaged = exif[:place] + bytes([value]) + exif[place + 1 :]
+            assert decoded(damaged).shape in (plain.shape, plain.transpose(1, 0, 2).shape)
+
+
+def test_what_tensorflow_would_read_wrong_is_refused_by_name_and_read_by_pillow(photo, tmp_path):
+    clear = photo.convert("RGBA")
+    clear.putalpha(Image.linear_gradient("L").resize(photo.size).point(lambda v: 255 * (v > 99)))
+    for name, data in (
+        ("a BMP with a palette (save it as PNG)", encoded(photo.quantize(64), "BMP")),
+        ("a GIF with transparency (save it as PNG)", encoded(clear, "GIF")),
+        ("a picture in TIFF: save it as JPEG or PNG", encoded(photo, "TIFF")),
+        ("a picture in WebP: save it as JPEG or PNG", encoded(clear, "WEBP", lossless=True)),
+    ):
+        assert picture_problem(data) == name
+        (tmp_path / "picture").write_bytes(data)
+        with Image.open(io.BytesIO(data)) as opened:
+            layer = opened.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        expected = np.asarray(Image.alpha_composite(white, layer).convert("RGB")).astype(int)
+        found = decoded(read_image_bytes(tmp_path / "picture")).astype(int)
+        assert np.abs(found - expected).max() <= 1
+
+
+def test_a_frame_that_is_larger_than_the_screen_is_not_decoded():
+    """98 KB of GIF made the decoder allocate 144 megapixels."""
+    data = bytearray(encoded(Image.new("P", (16, 16)), "GIF"))
+    frame = data.index(b"\x2c", 13 + 6)
+    data[frame + 5 : frame + 9] = np.array([12_000, 12_000], "<u2").tobytes()
+    assert picture_problem(bytes(data)) == f"more than {MAX_PIXELS} pixels"
