@@ -1,3 +1,6 @@
+from .client.async_client import AsyncClient
+from .client.client import Client
+from .client.serving_error import ServingError
 from .config import Config, DataConfig, ModelConfig, StageConfig, TrainingConfig
 from .data.download import download
 from .data.pairs import Pairs
@@ -34,10 +37,7 @@ from .retrieval.exact_index import ExactIndex
 from .retrieval.faiss_index import FaissIndex
 from .retrieval.milvus_index import MilvusIndex
 from .retrieval.recommender import Recommender
-from .serving.async_client import AsyncClient
-from .serving.client import Client
 from .serving.local import LocalModel
-from .serving.serving_error import ServingError
 from .training.calibration import Calibration, fit_calibration
 from .training.feature_cache import CachedFeatures, cache_features
 from .training.run import load_run, train

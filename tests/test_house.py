@@ -17,6 +17,7 @@ FLOW = [
     "metrics",
     "training",
     "evaluation",
+    "client",
     "export",
     "serving",
     "retrieval",

@@ -4,26 +4,15 @@ from typing import Any
 
 import numpy as np
 
-from ctl_keras.serving.serving_error import not_understood
-
-Answer = dict[str, np.ndarray]
+from ctl_keras.client.call import Answer
+from ctl_keras.client.serving_error import not_understood
 
 # rank and type of what each signature answers (docs/serving.md); an export may answer more
 _FLAG, _ROW, _TABLE, _MAP = (np.bool_, 1), (np.float32, 1), (np.float32, 2), (np.float32, 3)
+_SCORES = ("hybrid_distance", "global_distance", "local_distance", "compatibility")
 _OUTPUTS: dict[str, dict[str, tuple[type, int]]] = {
-    "serving_default": {
-        "hybrid_distance": _ROW,
-        "global_distance": _ROW,
-        "local_distance": _ROW,
-        "compatibility": _ROW,
-        "valid": _FLAG,
-    },
-    "embed_scene": {
-        "query": _TABLE,
-        "global_embedding": _TABLE,
-        "attention": _MAP,
-        "valid": _FLAG,
-    },
+    "serving_default": {**dict.fromkeys(_SCORES, _ROW), "valid": _FLAG},
+    "embed_scene": {"query": _TABLE, "global_embedding": _TABLE, "attention": _MAP, "valid": _FLAG},
     "embed_product": {"embedding": _TABLE, "valid": _FLAG},
     "score_embeddings": {"hybrid_distance": _ROW},
     "recommend": {"product_id": (np.str_, 2), "hybrid_distance": _TABLE, "valid": _FLAG},
@@ -31,13 +20,10 @@ _OUTPUTS: dict[str, dict[str, tuple[type, int]]] = {
 }
 
 
-def joined(signature: str, answers: list[Answer]) -> Answer:
-    """The answers of a call's requests, one below the other; without any, empty arrays."""
-    if not answers:
-        return {
-            name: np.zeros((0,) * rank, kind) for name, (kind, rank) in _OUTPUTS[signature].items()
-        }
-    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+def empty(signature: str) -> Answer:
+    """The answer to no rows: empty arrays."""
+    outputs = _OUTPUTS[signature].items()
+    return {name: np.zeros((0,) * rank, kind) for name, (kind, rank) in outputs}
 
 
 def checked(url: str, signature: str, rows: int, answer: Answer) -> Answer:
@@ -51,11 +37,8 @@ def checked(url: str, signature: str, rows: int, answer: Answer) -> Answer:
     for name, value in answer.items():
         rank = _OUTPUTS[signature].get(name, (None, value.ndim))[1]
         if value.ndim != rank or len(value) != rows:
-            raise not_understood(
-                url,
-                f"answers {rows} rows of `{signature}` with `{name}` of the shape "
-                f"{list(value.shape)}",
-            )
+            shape = f"`{name}` of the shape {list(value.shape)}"
+            raise not_understood(url, f"answers {rows} rows of `{signature}` with {shape}")
     return answer
 
 
@@ -69,14 +52,11 @@ def from_json(url: str, signature: str, rows: int, outputs: Any) -> Answer:
     if not isinstance(outputs, dict):  # the server leaves out the name of an only output
         outputs = {next(iter(expected)): outputs}
     try:
-        arrays = {
-            name: _array(value, expected[name][0] if name in expected else None)
-            for name, value in outputs.items()
-        }
+        kinds = {name: expected.get(name, (None,))[0] for name in outputs}
+        arrays = {name: _array(value, kinds[name]) for name, value in outputs.items()}
     except (TypeError, ValueError):
-        raise not_understood(
-            url, f"answers `{signature}` with something else than numbers"
-        ) from None
+        what = f"answers `{signature}` with something else than numbers"
+        raise not_understood(url, what) from None
     return checked(url, signature, rows, arrays)
 
 
