@@ -5,21 +5,30 @@ OUT/models.config             which model, which versions, which labels; read ag
 OUT/batching_parameters.txt   how requests are joined
 OUT/monitoring.config         Prometheus figures
 OUT/docker-compose.yml        the public image, started with all of them
+OUT/kserve.yaml               the same for Kubernetes with KServe
 ```
 """
 
+import json
+import math
 import os
 import re
+import string
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ctl_keras.config import require_positive
 from ctl_keras.errors import InputError
-from ctl_keras.export.warmup import BATCH_SIZES
 from ctl_keras.files import new_folder, versions
 
-FILES = ("models.config", "batching_parameters.txt", "monitoring.config", "docker-compose.yml")
-_BATCH_TIMEOUT = 2000  # microseconds: little beside a ResNet50 pass
-_QUEUE = 64  # batches; a longer queue answers later than clients wait
+_CONFIGURATION = ("models.config", "batching_parameters.txt", "monitoring.config")
+FILES = (*_CONFIGURATION, "docker-compose.yml", "kserve.yaml")
+_TEMPLATES = Path(__file__).parent / "templates"
+_USUAL_BATCH = 32
+# exports whose manifest does not say it send warm-up requests of up to 32 rows
+_WARMUP_ROWS = 32
 
 
 def write_server_files(
@@ -29,6 +38,7 @@ def write_server_files(
     stable: int | None = None,
     canary: int | None = None,
     threads: int = 4,
+    max_batch_size: int | None = None,
 ) -> Path:
     """Writes configuration for TensorFlow Serving.
 
@@ -43,30 +53,32 @@ def write_server_files(
         stable: int. Version that the label `stable` names. Defaults to the newest.
         canary: int. Version that the label `canary` names. Defaults to None: no such label.
         threads: int. Batches that run at once: the server's cores. Defaults to 4.
+        max_batch_size: int. Most rows of a batch, and of a request. Defaults to 32, or to the
+            largest warm-up request of the two newest versions where that is more.
 
     Returns:
         The folder.
 
     Raises:
         InputError: no version, a label for a version that is not there or not among the two newest,
-            a name that no address can hold, or `out` exists.
+            a name that no address can hold, warm-up requests that are larger than `max_batch_size`,
+            or `out` exists.
     """
     model = Path(model)
     require_positive("threads", threads)
-    there = versions(model)
-    if not there:
-        raise InputError(
-            f"{model} holds no version. Make one with `export --run RUN --to {model}`."
-        )
-    labels = {
-        "stable": there[-1] if stable is None else stable,
-        **({} if canary is None else {"canary": canary}),
-    }
+    if max_batch_size is not None:
+        require_positive("max_batch_size", max_batch_size)
+    kept = versions(model)[-2:]
+    if not kept:
+        hint = f"Make one with `export --run RUN --to {model}`."
+        raise InputError(f"{model} holds no version. {hint}")
+    labels = {"stable": kept[-1] if stable is None else stable}
+    labels |= {} if canary is None else {"canary": canary}
     for label, version in labels.items():
-        if version not in there[-2:]:
+        if version not in kept:
             raise InputError(
                 f"The label `{label}` must name one of the two newest versions, which the server "
-                f"keeps: {', '.join(map(str, there[-2:]))}. Received: {version}"
+                f"keeps: {', '.join(map(str, kept))}. Received: {version}"
             )
     name = name or model.resolve().name
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
@@ -74,77 +86,57 @@ def write_server_files(
             "`name` must consist of letters, digits, '_', '.' and '-': addresses hold it. "
             f"Received: {name!r}"
         )
-    with new_folder(out) as folder:
-        texts = (
-            _models(name, labels),
-            _batching(threads),
-            _MONITORING,
-            _compose(model, Path(out), name),
+    warmup = max(_warmup_rows(model / str(version)) for version in kept)
+    most = max(_USUAL_BATCH, warmup) if max_batch_size is None else max_batch_size
+    if most < warmup:
+        raise InputError(
+            f"`max_batch_size` is {most}, but {model} has warm-up requests of {warmup} rows: the "
+            f"server would refuse to load it. Take {warmup} or more, or export with a smaller "
+            "warm-up."
         )
-        for file, text in zip(FILES, texts, strict=True):
-            (folder / file).write_text(text, encoding="utf-8")
+    sizes = [2**power for power in range(most.bit_length()) if 2**power < most] + [most]
+    values = {
+        "name": name,
+        "service": re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-"),  # as Kubernetes takes it
+        "folder": os.path.relpath(model.resolve(), Path(out).resolve()),
+        "base_path": f"/models/{name}",
+        "labels": "\n".join(
+            f'    version_labels {{ key: "{label}" value: {version} }}'
+            for label, version in labels.items()
+        ),
+        "threads": threads,
+        "max_batch_size": most,
+        "sizes": "\n".join(f"allowed_batch_sizes: {size}" for size in sizes),
+        "memory": _memory(model, kept, threads * most),
+    }
+    mounted = values | {"base_path": "/mnt/models"}  # where KServe mounts the volume
+    parts = {"models": _filled("models.config", mounted)}
+    parts |= {"batching": _filled(FILES[1], values), "monitoring": _filled(FILES[2], values)}
+    arguments = _filled("arguments.yaml", values)
+    values |= {part: textwrap.indent(text, " " * 4) for part, text in parts.items()}
+    with new_folder(out) as folder:
+        for file in FILES:
+            values["arguments"] = textwrap.indent(arguments, " " * (8 if "kserve" in file else 6))
+            (folder / file).write_text(_filled(file, values) + "\n", encoding="utf-8")
     return Path(out)
 
 
-def _models(name: str, labels: dict[str, int]) -> str:
-    from google.protobuf import text_format
-    from tensorflow_serving.config import model_server_config_pb2
-
-    server = model_server_config_pb2.ModelServerConfig()
-    config = server.model_config_list.config.add(
-        name=name, base_path=f"/models/{name}", model_platform="tensorflow"
-    )
-    config.model_version_policy.latest.num_versions = 2
-    for label, version in labels.items():
-        config.version_labels[label] = version
-    return text_format.MessageToString(server)
+def _warmup_rows(version: Path) -> int:
+    try:
+        manifest = json.loads((version / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        manifest = {}
+    return int(manifest.get("warmup_batch_size", _WARMUP_ROWS))
 
 
-def _batching(threads: int) -> str:
-    # the last allowed size has to be the largest; the export's warm-up requests have all of them
-    sizes = "".join(f"allowed_batch_sizes: {size}\n" for size in BATCH_SIZES)
-    return (
-        f"max_batch_size {{ value: {BATCH_SIZES[-1]} }}\n"
-        f"batch_timeout_micros {{ value: {_BATCH_TIMEOUT} }}\n"
-        f"max_enqueued_batches {{ value: {_QUEUE} }}\n"
-        f"num_batch_threads {{ value: {threads} }}\n"
-        # `rerank` of different numbers of products: otherwise the whole batch is refused
-        "pad_variable_length_inputs: true\n"
-    ) + sizes
+def _memory(model: Path, kept: list[int], rows: int) -> int:
+    """Gibibytes: three times the larger version, for at a swap the new one is beside the two that
+    are kept, 40 MB for each row that is computed, and one GiB for the server."""
+    folders = [(model / str(version)).rglob("*") for version in kept]
+    size = max(sum(file.stat().st_size for file in files if file.is_file()) for files in folders)
+    return math.ceil((3 * size + rows * 40e6) / 2**30 + 1)
 
 
-_MONITORING = """prometheus_config {
-  enable: true
-  path: "/monitoring/prometheus/metrics"
-}
-"""
-
-
-def _compose(model: Path, out: Path, name: str) -> str:
-    base = os.path.relpath(model.resolve(), out.resolve())
-    return f"""# docker compose up: gRPC on 8500, REST and /monitoring/prometheus/metrics on 8501
-services:
-  {name}:
-    image: tensorflow/serving:${{TF_SERVING_VERSION:-latest}}
-    ports:
-      - "8500:8500"
-      - "8501:8501"
-    volumes:
-      - "{base}:/models/{name}:ro"
-      - .:/config:ro
-    entrypoint: ["tensorflow_model_server"]
-    command:
-      - --port=8500
-      - --rest_api_port=8501
-      - --rest_api_timeout_in_ms=30000
-      - --model_config_file=/config/models.config
-      # labels and versions are read again without a restart
-      - --model_config_file_poll_wait_seconds=60
-      # a label may be set before its version is loaded, as at the start
-      - --allow_version_labels_for_unavailable_models=true
-      - --enable_batching=true
-      - --batching_parameters_file=/config/batching_parameters.txt
-      - --monitoring_config_file=/config/monitoring.config
-    restart: unless-stopped
-    stop_grace_period: 60s
-"""
+def _filled(template: str, values: Mapping[str, Any]) -> str:
+    text = (_TEMPLATES / template).read_text(encoding="utf-8")
+    return string.Template(text).substitute(values).rstrip("\n")

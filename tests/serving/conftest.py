@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tests.serving.servers import KINDS, NAME, start
+from tests.serving.servers import NAME, start
 
 
 @pytest.fixture(scope="session")
@@ -20,13 +20,28 @@ def base_path(exported, tmp_path):
     return tmp_path / NAME
 
 
-@pytest.fixture(scope="session", params=KINDS)
-def server(request, exported, tmp_path_factory):
-    """Each kind of server in turn, with versions 1, labelled `stable`, and 2."""
-    folder = tmp_path_factory.mktemp(f"served_by_{request.param}")
+@pytest.fixture(scope="session")
+def two_versions(exported, tmp_path_factory):
+    """A base path with the versions 1 and 2 of one export."""
+    base = tmp_path_factory.mktemp("served") / NAME
     for version in ("1", "2"):
-        shutil.copytree(exported / "1", folder / NAME / version)
-    running = start(request.param, folder / NAME, folder, labels={"stable": 1})
-    running.kind = request.param
+        shutil.copytree(exported / "1", base / version)
+    return base
+
+
+@pytest.fixture(scope="session")
+def server(two_versions, tmp_path_factory):
+    """TensorFlow Serving itself, with the versions 1, labelled `stable`, and 2."""
+    folder = tmp_path_factory.mktemp("real")
+    running = start("real", two_versions, folder, labels={"stable": 1})
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def development(two_versions, tmp_path_factory):
+    """The development server, with the same."""
+    folder = tmp_path_factory.mktemp("development")
+    running = start("development", two_versions, folder, labels={"stable": 1})
     yield running
     running.stop()

@@ -126,7 +126,6 @@ def other_names(server: Server, base: Path) -> None:
     """Folders that are no plain positive integers are not versions."""
     for name in ("latest", ".tmp-7", "7.bak", "-3"):
         (base / name).mkdir()
-    (base / "8").write_text("a file")
     time.sleep(2.5 * server.poll_seconds)
     assert server.states() == {1: ("AVAILABLE", "OK")}
 

@@ -1,11 +1,14 @@
 """Starts servers for the tests, each a process with free ports: the development server, or the real
-one that `CTL_TF_SERVING` names. Requests go through plain httpx and the official stubs."""
+TensorFlow Serving that `CTL_TF_SERVING` names or the shared folder has. Requests go through plain
+httpx and the official stubs."""
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,15 +16,20 @@ from typing import Any
 
 import grpc
 import httpx
+import pytest
+import tensorflow as tf
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from ctl_keras.serving import server as module
+from tests.conftest import SHARED
 from tests.warm import WarmProcess, command_line
 
 NAME = "looks"
-BINARY = os.environ.get("CTL_TF_SERVING")
-# test_real_server.py says that it is skipped
-KINDS = ["development", *(["real"] if BINARY else [])]
+_SHARED_BINARY = SHARED / "server" / "tensorflow_model_server"
+BINARY = os.environ.get("CTL_TF_SERVING") or (_SHARED_BINARY if _SHARED_BINARY.exists() else None)
+# the shared one runs on the libraries of a TensorFlow 2.21
+_HAS_2_21 = tf.__version__.startswith("2.21.")
+_TF_PYTHON = sys.executable if _HAS_2_21 else os.environ.get("CTL_OTHER_PYTHON")
 _SECONDS = 90
 _POLL_SECONDS = 0.1
 
@@ -95,7 +103,7 @@ def start(
     """Starts a server on a base path and waits until it answers.
 
     Args:
-        kind: "development" or "real".
+        kind: "development" or "real"; without a real one the test is skipped.
         base: saved_models/NAME.
         folder: for its log and the real server's configuration.
         labels: label -> version; the labelled versions are served beside the newest one.
@@ -141,52 +149,66 @@ def _serve(*arguments) -> None:
     command_line(*arguments)
 
 
+def start_with_files(base: Path, files: Path, folder: Path) -> Server:
+    """The real server, started as `docker-compose.yml` of `write_server_files` starts it."""
+    _skip_without_a_real_one()
+    configured = shutil.copytree(files, folder / "config")
+    models = (files / "models.config").read_text().replace(f"/models/{NAME}", str(base))
+    (configured / "models.config").write_text(models)
+    compose = (files / "docker-compose.yml").read_text().replace("/config/", f"{configured}/")
+    flags = re.findall(r"^ +- (--\S+)$", compose, re.MULTILINE)
+    ports = ("--port=", "--rest_api_port=")
+    return _started([flag for flag in flags if not flag.startswith(ports)], base, folder)
+
+
 def _real(base: Path, folder: Path, labels: dict[str, int], options: tuple[str, ...]) -> Server:
-    rest, rpc = _free_port(), _free_port()
-    command = [
-        str(BINARY),
-        f"--rest_api_port={rest}",
-        f"--port={rpc}",
-        "--file_system_poll_wait_seconds=1",
-    ]
-    command += ["--max_num_load_retries=0", *options]
-    newest = max(int(path.name) for path in base.iterdir() if path.name.isdigit())
-    if labels:
-        versions = " ".join(
-            f"versions: {version}" for version in sorted({newest, *labels.values()})
-        )
-        entries = " ".join(
-            f'version_labels {{ key: "{label}" value: {version} }}'
-            for label, version in labels.items()
-        )
-        config = folder / "models.config"
-        config.write_text(
-            f'model_config_list {{ config {{ name: "{NAME}" base_path: "{base}" model_platform: '
-            f'"tensorflow" model_version_policy {{ specific {{ {versions} }} }} {entries} }} }}'
-        )
-        command += [
-            f"--model_config_file={config}",
-            "--allow_version_labels_for_unavailable_models=true",
-        ]
-    else:
-        command += [f"--model_name={NAME}", f"--model_base_path={base}"]
-    log = folder / "server.log"
-    with open(log, "wb") as file:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file)
-    server = Server(
-        process, f"http://127.0.0.1:{rest}/v1/models/{NAME}", f"127.0.0.1:{rpc}", log, 1
+    _skip_without_a_real_one()
+    flags = ["--grpc_max_threads=256", "--max_num_load_retries=0", *options]
+    if not labels:
+        flags += [f"--model_name={NAME}", f"--model_base_path={base}"]
+        return _started(flags, base, folder)
+    named = (
+        f'version_labels {{ key: "{label}" value: {version} }}' for label, version in labels.items()
     )
+    config = folder / "models.config"
+    policy = "model_version_policy { latest { num_versions: 2 } }"
+    config.write_text(
+        f'model_config_list {{ config {{ name: "{NAME}" base_path: "{base}" model_platform: '
+        f'"tensorflow" {policy} {" ".join(named)} }} }}'
+    )
+    flags += [
+        f"--model_config_file={config}",
+        "--allow_version_labels_for_unavailable_models=true",
+    ]
+    return _started(flags, base, folder)
+
+
+def _started(flags: list[str], base: Path, folder: Path) -> Server:
+    rest, rpc, log = _free_port(), _free_port(), folder / "server.log"
+    command = [str(BINARY), f"--rest_api_port={rest}", f"--port={rpc}", *flags]
+    environment = os.environ | ({"TF_PYTHON": _TF_PYTHON} if _TF_PYTHON else {})
+    with open(log, "wb") as file:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file, env=environment)
+    url = f"http://127.0.0.1:{rest}/v1/models/{NAME}"
+    server = Server(process, url, f"127.0.0.1:{rpc}", log, 1)
+    newest = max(int(path.name) for path in base.iterdir() if path.name.isdigit())
     end = time.monotonic() + _SECONDS
     while time.monotonic() < end:
         assert process.poll() is None, "\n".join(server.log)
         try:
-            for version in {newest, *labels.values()}:
-                server.wait_for(version, "AVAILABLE")
+            server.wait_for(newest, "AVAILABLE")
             return server
         except httpx.TransportError:
             time.sleep(0.1)
     process.kill()
     raise AssertionError("the real server did not start:\n" + "\n".join(server.log))
+
+
+def _skip_without_a_real_one() -> None:
+    if not BINARY:
+        pytest.skip("CTL_TF_SERVING names no TensorFlow Serving, and the shared folder has none")
+    if not _TF_PYTHON and BINARY == _SHARED_BINARY:
+        pytest.skip("the shared TensorFlow Serving needs a TensorFlow 2.21: CTL_OTHER_PYTHON")
 
 
 def _free_port() -> int:

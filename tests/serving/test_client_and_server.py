@@ -1,7 +1,6 @@
 """The client's answers are the export's own, over both protocols, with and without asyncio.
 
-`server` is the development server and, where `CTL_TF_SERVING` names one, the real one; both serve
-the same export as versions 1, labelled `stable`, and 2.
+`server` is TensorFlow Serving, which serves the export as versions 1, labelled `stable`, and 2.
 """
 
 import csv
@@ -13,9 +12,9 @@ import tensorflow as tf
 from PIL import Image
 
 import ctl_keras as ctl
-from ctl_keras.serving.server import DevelopmentServer
-from tests.serving.test_client import InLoop
+from tests.client.in_loop import InLoop
 
+TOLERANCE = 1e-5
 CATEGORY = "Apparel & Accessories|Shoes"
 
 
@@ -31,12 +30,6 @@ def url(request, server):
         if request.param == "http"
         else f"grpc://{server.grpc_address}"
     )
-
-
-@pytest.fixture
-def tolerance(server):
-    """The real server is another build of TensorFlow."""
-    return 1e-6 if server.kind == "development" else 1e-4
 
 
 @pytest.fixture
@@ -74,27 +67,27 @@ def data(paths):
     return [open(path, "rb").read() for path in paths]
 
 
-def assert_same(answer, expected, tolerance):
+def assert_same(answer, expected):
     assert set(answer) == set(expected)
     for name, value in expected.items():
         assert answer[name].dtype == value.dtype, name
         assert answer[name].shape == value.shape, name
-        np.testing.assert_allclose(answer[name], value, rtol=0, atol=tolerance, err_msg=name)
+        np.testing.assert_allclose(answer[name], value, rtol=0, atol=TOLERANCE, err_msg=name)
 
 
-def test_scores_are_those_of_the_local_model(client, exported, scenes, products, tolerance):
+def test_scores_are_those_of_the_local_model(client, exported, scenes, products):
     answer = client.score(scenes[0], products, "Shoes")
     rows = {
         row["product"]: row for row in ctl.LocalModel(exported).score(scenes[0], products, "Shoes")
     }
     for name, values in answer.items():
         np.testing.assert_allclose(
-            values, [rows[product][name] for product in products], rtol=0, atol=tolerance
+            values, [rows[product][name] for product in products], rtol=0, atol=TOLERANCE
         )
     assert answer["valid"].all()
 
 
-def test_every_signature(client, signatures, scenes, products, tolerance):
+def test_every_signature(client, signatures, scenes, products):
     categories = [CATEGORY, "Shoes"] * 3
     expected = signatures(
         "serving_default",
@@ -102,18 +95,18 @@ def test_every_signature(client, signatures, scenes, products, tolerance):
         product_bytes=data(products),
         category=categories,
     )
-    assert_same(client.score_pairs(scenes, products, categories), expected, tolerance)
+    assert_same(client.score_pairs(scenes, products, categories), expected)
     embedded = signatures("embed_scene", scene_bytes=data(scenes), category=categories)
     answer = client.embed_scene(scenes, categories)
-    assert_same(answer, embedded, tolerance)
+    assert_same(answer, embedded)
     stored = client.embed_product(products)
-    assert_same(stored, signatures("embed_product", product_bytes=data(products)), tolerance)
+    assert_same(stored, signatures("embed_product", product_bytes=data(products)))
     distance = client.score_embeddings(answer["query"], stored["embedding"])
     np.testing.assert_allclose(
-        distance["hybrid_distance"], expected["hybrid_distance"], rtol=0, atol=10 * tolerance
+        distance["hybrid_distance"], expected["hybrid_distance"], rtol=0, atol=10 * TOLERANCE
     )
     direct = signatures("score_embeddings", query=answer["query"], embedding=stored["embedding"])
-    assert_same(distance, direct, tolerance)
+    assert_same(distance, direct)
 
 
 def test_portions_change_nothing(url, connect, scenes, products):
@@ -175,9 +168,7 @@ def test_metadata_and_status(client, exported):
         ({"model": "a b/c?d"}, "NOT_FOUND"),
     ],
 )
-def test_what_is_not_served(server, url, connect, products, settings, status):
-    if server.kind == "real" and settings.get("model") == "a b/c?d":
-        pytest.skip("how the real server reads such a name is not known")
+def test_what_is_not_served(url, connect, products, settings, status):
     with connect(url, **{"model": "looks", **settings}) as client:
         for call in (lambda: client.embed_product(products[:1]), client.metadata):
             with pytest.raises(ctl.ServingError) as caught:
@@ -209,13 +200,3 @@ def test_more_than_four_megabytes(client, scenes):
     answer = client.embed_product([large, picture])
     assert answer["valid"].all()
     np.testing.assert_allclose(answer["embedding"][0], answer["embedding"][1], atol=1e-6)
-
-
-def test_a_request_above_the_servers_limit(exported, connect):
-    with DevelopmentServer(exported, rest_port=0, grpc_port=0, max_request_mb=1) as small:
-        for address in (f"http://{small.rest_address}", f"grpc://{small.grpc_address}"):
-            with (
-                connect(address, "looks") as client,
-                pytest.raises(ctl.ServingError, match="RESOURCE_EXHAUSTED: .*lower `batch_size`"),
-            ):
-                client.embed_product([bytes(3 * 2**20)])

@@ -14,8 +14,8 @@ from google.protobuf import (
 from tensorflow_serving.config import model_server_config_pb2
 
 import ctl_keras as ctl
-from ctl_keras.export.server_files import FILES, write_server_files
-from ctl_keras.export.warmup import BATCH_SIZES
+from ctl_keras.serving.server_files import FILES, write_server_files
+from tests.conftest import SHARED
 
 # tensorflow_serving/servables/tensorflow/session_bundle_config.proto and
 # config/monitoring_config.proto, which the serving-api package does not hold: (field, number, type,
@@ -33,6 +33,14 @@ SCHEMAS = {
     "PrometheusConfig": [("enable", 1, "bool", False), ("path", 2, "string", False)],
     "MonitoringConfig": [("prometheus_config", 1, "PrometheusConfig", False)],
 }
+
+
+FLAGS = ("enable_batching=true", "grpc_max_threads=256", "num_load_threads=2")
+CONFIGURED = (
+    "--model_config_file=/config/models.config",
+    "--batching_parameters_file=/config/batching_parameters.txt",
+    "--monitoring_config_file=/config/monitoring.config",
+)
 
 
 def parsed(name, text):
@@ -92,13 +100,85 @@ def test_models_config(model, tmp_path):
 def test_batching_and_monitoring(model, tmp_path):
     folder = write_server_files(model, tmp_path / "server", threads=2)
     batching = parsed("BatchingParameters", (folder / "batching_parameters.txt").read_text())
-    assert batching.max_batch_size.value == batching.allowed_batch_sizes[-1] == 32
-    assert tuple(batching.allowed_batch_sizes) == BATCH_SIZES
+    assert batching.max_batch_size.value == 32
+    assert list(batching.allowed_batch_sizes) == [1, 2, 4, 8, 16, 32]
     assert batching.num_batch_threads.value == 2
     assert batching.pad_variable_length_inputs
     monitoring = parsed("MonitoringConfig", (folder / "monitoring.config").read_text())
     assert monitoring.prometheus_config.enable
     assert monitoring.prometheus_config.path == "/monitoring/prometheus/metrics"
+
+
+@pytest.mark.parametrize(
+    ("asked", "warmup", "sizes"),
+    [
+        (None, 1, [1, 2, 4, 8, 16, 32]),  # as today
+        (None, 48, [1, 2, 4, 8, 16, 32, 48]),
+        (8, 1, [1, 2, 4, 8]),
+        (1, 1, [1]),
+        (6, 6, [1, 2, 4, 6]),
+    ],
+)
+def test_batch_sizes_suit_the_warmup_of_the_export(model, tmp_path, asked, warmup, sizes):
+    for version in ("3", "10"):
+        manifest = {"warmup_batch_size": warmup if version == "3" else 1}
+        (model / version / "manifest.json").write_text(json.dumps(manifest))
+    folder = write_server_files(model, tmp_path / "server", max_batch_size=asked)
+    batching = parsed("BatchingParameters", (folder / "batching_parameters.txt").read_text())
+    assert list(batching.allowed_batch_sizes) == sizes
+    assert batching.max_batch_size.value == sizes[-1]
+
+
+@pytest.mark.parametrize(("warmup", "asked"), [(None, 16), (9, 8), (2, 1)])
+def test_a_batch_size_that_the_server_could_not_load(model, tmp_path, warmup, asked):
+    manifest = {} if warmup is None else {"warmup_batch_size": warmup}
+    for version in ("3", "10"):
+        (model / version / "manifest.json").write_text(json.dumps(manifest))
+    message = rf"`max_batch_size` is {asked}, but .* requests of {warmup or 32} rows.* Take"
+    with pytest.raises(ctl.InputError, match=message):
+        write_server_files(model, tmp_path / "server", max_batch_size=asked)
+    assert not (tmp_path / "server").exists()
+
+
+def fits(value, schema, where="") -> None:
+    """Every key stands in the schema: it allows unknown ones."""
+    if isinstance(value, dict) and "properties" in schema:
+        for key, inner in value.items():
+            assert key in schema["properties"], f"{where}.{key}"
+            fits(inner, schema["properties"][key], f"{where}.{key}")
+    elif isinstance(value, list):
+        for inner in value:
+            fits(inner, schema["items"], f"{where}[]")
+
+
+def test_kserve(model, tmp_path):
+    yaml, jsonschema = pytest.importorskip("yaml"), pytest.importorskip("jsonschema")
+    (model / "10" / "weights").write_bytes(bytes(2**20))
+    folder = write_server_files(model, tmp_path / "server", name="My_Looks.2", threads=2)
+    config, service = yaml.safe_load_all((folder / "kserve.yaml").read_text())
+    schema_file = SHARED / "schemas" / "kserve_inferenceservice.v1beta1.json"
+    if schema_file.is_file():
+        schema = json.loads(schema_file.read_text())
+        jsonschema.validate(service, schema)
+        fits({"spec": service["spec"]}, schema)
+    assert service["metadata"]["name"] == "my-looks-2"  # what Kubernetes takes for a name
+    predictor = service["spec"]["predictor"]
+    assert predictor["model"]["resources"]["requests"] == {"cpu": "2", "memory": "4Gi"}
+    # what the arguments name is mounted
+    mount, volume = predictor["model"]["volumeMounts"][0], predictor["volumes"][0]
+    assert (mount["mountPath"], mount["name"]) == ("/config", volume["name"])
+    assert volume["configMap"]["name"] == config["metadata"]["name"]
+    assert config["data"].keys() == set(FILES[:3])
+    for file in FILES[1:3]:
+        assert config["data"][file] == (folder / file).read_text()
+    arguments = [*(f"--{flag}" for flag in FLAGS), *CONFIGURED]
+    assert set(arguments) <= set(predictor["model"]["args"])
+    models = text_format.Parse(
+        config["data"]["models.config"], model_server_config_pb2.ModelServerConfig()
+    )
+    (served,) = models.model_config_list.config
+    assert (served.name, served.base_path) == ("My_Looks.2", "/mnt/models")
+    assert dict(served.version_labels) == {"stable": 10}
 
 
 def test_compose_mounts_what_was_written(model, tmp_path):
@@ -107,8 +187,8 @@ def test_compose_mounts_what_was_written(model, tmp_path):
     compose = (folder / "docker-compose.yml").read_text()
     assert '"../saved_models/looks:/models/looks:ro"' in compose
     assert (folder / "../saved_models/looks").resolve() == model.resolve()
-    for file in FILES[:3]:
-        assert f"=/config/{file}" in compose
+    for argument in [*(f"--{flag}" for flag in FLAGS), *CONFIGURED]:
+        assert f"      - {argument}\n" in compose
 
 
 @pytest.mark.parametrize(
