@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 
 pictures = ["jinja2>=3.1,<4", "matplotlib>=3.8,<4"]
 download = ["anyio>=4,<5", "httpx>=0.27,<0.29"]
-serving = ["aiohttp>=3.10,<4", "grpcio>=1.60,<2", *download]
+serving = ["grpcio>=1.60,<2", *download]
 faiss = ["faiss-cpu>=1.9,<2"]
 notebooks = [*pictures, *serving, *faiss, "ipykernel>=6.29,<8", "nbclient>=0.10,<0.12"]
 milvus = ["milvus-lite>=2.5,<4; platform_system != 'Windows'", "pymilvus>=2.5,<4"]
@@ -35,7 +35,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["ctl_keras", "ctl_keras.*"]),
-    package_data={"ctl_keras": ["py.typed", "*.pyi", "pictures/*.html"]},
+    package_data={"ctl_keras": ["py.typed", "*.pyi", "pictures/*.html", "serving/templates/*"]},
     python_requires=">=3.10,<3.14",
     install_requires=[
         "h5py>=3.10,<4",

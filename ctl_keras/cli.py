@@ -302,13 +302,17 @@ def server_files(
         int | None, typer.Option(help="Version that the label `canary` names; none by default.")
     ] = None,
     threads: Annotated[int, typer.Option(help="Batches that run at once: the server's cores.")] = 4,
+    max_batch_size: Annotated[
+        int | None,
+        typer.Option(help="Most rows of a batch, and of a request; 32, or the export's warm-up."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write what TensorFlow Serving is started with: models.config, batching, monitoring,
-    docker-compose.yml."""
-    from ctl_keras.export.server_files import FILES, write_server_files
+    docker-compose.yml, kserve.yaml."""
+    from ctl_keras.serving.server_files import FILES, write_server_files
 
-    folder = write_server_files(model, out, name, stable, canary, threads)
+    folder = write_server_files(model, out, name, stable, canary, threads, max_batch_size)
     files = [str(folder / file) for file in FILES]
     _show(files, as_json, "\n".join(files))
 
@@ -405,7 +409,6 @@ def serve(
     rest_port: Annotated[int, typer.Option(help="0 is any free one.", min=0, max=65535)] = 8501,
     grpc_port: Annotated[int, typer.Option(help="0 is any free one.", min=0, max=65535)] = 8500,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    max_request_mb: Annotated[float, typer.Option(help="Larger requests are refused.")] = 64,
     label: Annotated[
         list[str] | None,
         typer.Option("--label", help="A version label, such as stable=1; repeatable."),
@@ -415,7 +418,7 @@ def serve(
     serving."""
     from ctl_keras.serving.server import serve as run
 
-    run(model, name, rest_port, grpc_port, host, max_request_mb, label or ())
+    run(model, name, rest_port, grpc_port, host, label or ())
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""What TensorFlow Serving is started with, and a development server in its place."""
