@@ -102,7 +102,9 @@ def main() -> None:
         plain = ctl.export(model, folder / "plain")
         ids = pa.array(map(str, range(COUNT)), pa.string())
         paths = pa.DictionaryArray.from_arrays(pa.array(np.zeros(COUNT, np.int32)), CATEGORIES)
-        table = pa.table({"id": ids, "image": ids, "category": paths, "fingerprint": ids})
+        every = np.arange(COUNT)
+        columns = {"id": ids, "image": ids, "category": paths}
+        table = pa.table({**columns, "fingerprint": ids, "picture_hash": every})
         local = ctl.LocalModel(plain)
         catalog = write_catalog(
             folder / "catalog", draw, table, DIM, local.manifest["model_hash"], {}
@@ -126,7 +128,7 @@ def main() -> None:
             manifest = read_json(version / "manifest.json", "The manifest")["catalog"]
             figures.add(f"{vectors}: recall@10 that the manifest says", manifest["recall_at_10"])
             ten = ServedCatalog(
-                local.loaded, local.manifest, embeddings, np.array(ids), in_ten, vectors
+                local.loaded, local.manifest, embeddings, np.array(ids), in_ten, every, vectors
             )
             runs[f"{vectors}, one category"] = searches(loaded.search, query, 0)
             runs[f"{vectors}, one of ten categories"] = searches(ten.search, query, 3)

@@ -350,6 +350,10 @@ def catalog(
             help="Embed with Apache Beam and these pipeline options; needs the extra beam."
         ),
     ] = None,
+    keep_duplicates: Annotated[
+        bool,
+        typer.Option("--keep-duplicates", help="Recommend each product of those with one picture."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Embed a table of products; what an older state or a killed run has embedded is taken over."""
@@ -360,7 +364,7 @@ def catalog(
         from ctl_keras.retrieval.beam_embedding import embed_with_beam
 
         embed = embed_with_beam(shlex.split(beam))
-    made = build_catalog(model, products, out, embed)
+    made = build_catalog(model, products, out, embed, keep_duplicates)
     _show({"out": str(out), **made.manifest}, as_json, describe(made))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from ctl_keras.errors import InputError
-from ctl_keras.retrieval.catalog import FINGERPRINT
+from ctl_keras.retrieval.catalog import FINGERPRINT, PICTURE_HASH
 from ctl_keras.retrieval.embedding import Embed, bytes_or_empty, embed_pictures
 from ctl_keras.retrieval.stored_embeddings import part_schema
 from ctl_keras.serving.local import LocalModel
@@ -28,8 +28,8 @@ Picture = tuple[str, str]
 
 class EmbedPictures(beam.PTransform):  # type: ignore[misc]
     """Embeds pictures: a `PCollection` of pairs `(fingerprint, image)` -> one of dicts of
-    `fingerprint`, `embedding` (list of floats) and `problem` (str or None): what a part of an
-    unfinished catalog holds.
+    `fingerprint`, `embedding` (list of floats), `picture_hash` (int or None) and `problem` (str or
+    None): what a part of an unfinished catalog holds.
 
     Each worker process loads the export once. Workers read the export and the pictures by the paths
     they are given.
@@ -64,13 +64,14 @@ class _Handler(ModelHandler):  # type: ignore[misc]
     def run_inference(
         self, batch: Sequence[Picture], model: LocalModel, inference_args: Any = None
     ) -> list[Any]:
-        embeddings, problems = embed_pictures(model, [bytes_or_empty(image) for _, image in batch])
+        files = [bytes_or_empty(image) for _, image in batch]
+        rows = zip(batch, *embed_pictures(model, files), strict=True)
+        names = FINGERPRINT, "embedding", PICTURE_HASH, "problem"
         return [
             PredictionResult(
-                picture,
-                {FINGERPRINT: picture[0], "embedding": embedding.tolist(), "problem": problem},
+                picture, dict(zip(names, (picture[0], vector.tolist(), *rest), strict=True))
             )
-            for picture, embedding, problem in zip(batch, embeddings, problems, strict=True)
+            for picture, vector, *rest in rows
         ]
 
 

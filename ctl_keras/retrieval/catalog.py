@@ -4,15 +4,18 @@ embedded them.
 ```
 CATALOG/<n>/                the newest number counts; it is there whole or not at all
     embeddings.npy          float32 [products, dim], memory-mapped; the model's unit vectors
-    products.arrow          Arrow IPC file, memory-mapped: id, image, category, …, fingerprint
+    products.arrow          Arrow IPC file, memory-mapped: id, image, category, …, fingerprint,
+                            picture_hash
     rejected.jsonl          {id, image, category, reason} of each product that was left out
     manifest.json           format, model_hash, dim, count, counts of the last update, hash
 ```
-Rows are sorted by category, so that a search in one category reads only its part.
+Rows are sorted by category, so that a search in one category reads only its part; in a category
+those that have the same picture follow each other.
 """
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +34,11 @@ from ctl_keras.files import (
 from ctl_keras.retrieval.ids import ids_mask
 from ctl_keras.retrieval.where import where
 
-FORMAT = 1
+FORMAT = 2
 COLUMNS = ("id", "image", "category")
 FINGERPRINT = "fingerprint"  # of the picture's file: path, size and time of change
+PICTURE_HASH = "picture_hash"  # of the picture's pixels: the same in another file or format
+_OURS = [FINGERPRINT, PICTURE_HASH]
 
 
 class Catalog:
@@ -70,13 +75,12 @@ class Catalog:
             raise InputError(
                 f"{folder} holds no catalog. Make one with {make.format('F', folder)}."
             )
-        self.manifest: dict[str, Any] = read_json(
-            newest / "manifest.json", "The manifest of the catalog"
-        )
-        if self.manifest.get("format") != FORMAT:
+        file, what = newest / "manifest.json", "The manifest of the catalog"
+        self.manifest: dict[str, Any] = read_json(file, what)
+        if (found := self.manifest.get("format")) != FORMAT:
             raise InputError(
-                f"The catalog {folder} has the format {self.manifest.get('format')}; {FORMAT} is "
-                "needed. Make it anew."
+                f"The catalog {folder} has the format {found}; {FORMAT} is "
+                "needed. Remove it and make it anew."
             )
         try:
             self.table = pa.ipc.open_file(pa.memory_map(str(newest / "products.arrow"))).read_all()
@@ -106,6 +110,17 @@ class Catalog:
     def categories(self) -> pa.ChunkedArray:
         """Dictionary array `[products]` of category paths."""
         return self.table["category"]
+
+    @cached_property
+    def pictures(self) -> np.ndarray:
+        """Which products count as one, int64 `[products]`: those of a category that have the same
+        picture have the same number, which grows from row to row. With `keep_duplicates` each has
+        its own."""
+        if self.manifest["keep_duplicates"]:
+            return np.arange(len(self))
+        columns = self.categories.combine_chunks().indices, self.table[PICTURE_HASH]
+        category, picture = (np.diff(column, prepend=column[:1]) != 0 for column in columns)
+        return np.cumsum(category | picture)
 
     def require_model(self, manifest: dict[str, Any], model: str | Path) -> None:
         """Checks that an export's embeddings can be compared with this catalog's.
@@ -137,7 +152,7 @@ class Catalog:
         Raises:
             InputError: an unknown column, a wrong type, or no expression.
         """
-        return where(self.table.drop_columns([FINGERPRINT]), expression)
+        return where(self.table.drop_columns(_OURS), expression)
 
     def mask(self, ids: Sequence[str]) -> np.ndarray:
         """Which products have one of some ids.
@@ -162,10 +177,9 @@ class Catalog:
         Returns:
             A dict for each, in the order of `rows`.
         """
-        chosen: list[dict[str, Any]] = (
-            self.table.drop_columns([FINGERPRINT]).take(pa.array(rows, pa.int64())).to_pylist()
-        )
-        return chosen
+        chosen = self.table.drop_columns(_OURS).take(pa.array(rows, pa.int64()))
+        products: list[dict[str, Any]] = chosen.to_pylist()
+        return products
 
 
 def write_catalog(
@@ -176,6 +190,7 @@ def write_catalog(
     model_hash: str,
     counts: dict[str, Any],
     rejected: Iterable[dict[str, Any]] = (),
+    keep_duplicates: bool = False,
 ) -> Catalog:
     """Writes the next state of a catalog; a process that is killed here leaves the state before.
 
@@ -183,11 +198,13 @@ def write_catalog(
         folder: the catalog's.
         fill: writes the embeddings of `table`'s rows into an array `[products, dim]` that lies on
             disk.
-        table: `id`, `image`, `category`, `fingerprint` and further columns, sorted by category.
+        table: `id`, `image`, `category`, `fingerprint`, `picture_hash` and further columns, sorted
+            by category, and in a category such that rows with the same picture follow each other.
         dim: int. Size of the embeddings.
         model_hash: str. The model's, from its export's manifest.
         counts: dict of what the update did, kept in the manifest.
         rejected: dicts, one for each product that was left out.
+        keep_duplicates: bool, see `build_catalog`. Defaults to False.
 
     Raises:
         OSError: the disk is full, or the folder cannot be written.
@@ -219,11 +236,12 @@ def write_catalog(
             "columns": {
                 field.name: str(field.type)
                 for field in table.schema
-                if field.name not in (*COLUMNS, FINGERPRINT)
+                if field.name not in (*COLUMNS, *_OURS)
             },
+            "keep_duplicates": keep_duplicates,
             "update": counts,
             "files": files,
-            "hash": json_hash([files["embeddings.npy"], files["products.arrow"]]),
+            "hash": json_hash([files["embeddings.npy"], files["products.arrow"], keep_duplicates]),
         }
         write_json(new / "manifest.json", manifest)
     return Catalog(folder)

@@ -58,5 +58,5 @@ class ExactIndex(Index):
     def _load(self, folder: Path) -> None:
         # numpy cannot map a file without rows
         self._segments = [
-            np.load(folder / "embeddings.npy", mmap_mode="r" if len(self._alive) else None)
+            np.load(folder / "embeddings.npy", mmap_mode="r" if len(self.alive) else None)
         ]

@@ -89,15 +89,12 @@ class FaissIndex(Index):
         if self.method == "hnsw" and count**2 < _GRAPH_COST * self.effort * len(allowed):
             return self._all(queries, k, allowed)
         # a filter leaves fewer products in what is looked at: as many more of them are
-        products, rows = self._look(
-            queries, k, allowed, math.ceil(self.effort * len(allowed) / count)
-        )
+        effort = math.ceil(self.effort * len(allowed) / count)
+        products, rows = self._look(queries, k, allowed, effort)
         answers = list(zip(rows, products, strict=True))
-        short = np.flatnonzero(rows[:, -1] < 0)
-        for place, answer in zip(
-            short, self._all(queries[short], k, allowed) if len(short) else [], strict=True
-        ):
-            answers[place] = answer
+        if len(short := np.flatnonzero(rows[:, -1] < 0)):
+            for place, answer in zip(short, self._all(queries[short], k, allowed), strict=True):
+                answers[place] = answer
         return answers
 
     def _look(
@@ -125,10 +122,8 @@ class FaissIndex(Index):
         """The best of all that are allowed: of the graph's vectors, or from every cell."""
         if self.method == "hnsw":
             stored = self._faiss.downcast_index(self._index.storage)
-            vectors = self._faiss.rev_swig_ptr(stored.get_xb(), len(allowed) * self._dim).reshape(
-                len(allowed), self._dim
-            )
-            return scan([vectors], queries, k, allowed)
+            numbers = self._faiss.rev_swig_ptr(stored.get_xb(), len(allowed) * self._dim)
+            return scan([numbers.reshape(len(allowed), self._dim)], queries, k, allowed)
         products, rows = self._look(queries, k, allowed, self._index.nlist)
         return list(zip(rows, products, strict=True))
 

@@ -29,6 +29,9 @@ class Index(abc.ABC):
 
     The interface is that of TensorFlow Recommenders' `TopK` layers, with filters. Not for several
     threads that change it.
+
+    Attributes:
+        alive: bool `[rows]`, false for products that were removed.
     """
 
     kind: ClassVar[str]
@@ -37,7 +40,7 @@ class Index(abc.ABC):
         self._ids: Any = None
         self._names: list[str] = []  # of the categories
         self._codes = np.zeros(0, np.int32)  # of each row's category
-        self._alive = np.zeros(0, bool)
+        self.alive = np.zeros(0, bool)
         self._dim = 0
 
     @property
@@ -57,7 +60,7 @@ class Index(abc.ABC):
         return self._ids
 
     def __len__(self) -> int:
-        return int(np.count_nonzero(self._alive))
+        return int(np.count_nonzero(self.alive))
 
     def build(self, embeddings: np.ndarray, ids: Any, categories: Any) -> "Index":
         """Takes the products of a catalog in place of those it had.
@@ -81,12 +84,8 @@ class Index(abc.ABC):
         names, codes = coded([], labels)
         self._ids, self._dim = None, embeddings.shape[1]  # not built, if what follows fails
         self._build(embeddings, codes)
-        self._ids, self._names, self._codes, self._alive = (
-            texts,
-            names,
-            codes,
-            np.ones(len(texts), bool),
-        )
+        self._ids, self._names, self._codes = texts, names, codes
+        self.alive = np.ones(len(texts), bool)
         return self
 
     def add(self, embeddings: np.ndarray, ids: Any, categories: Any) -> None:
@@ -104,9 +103,8 @@ class Index(abc.ABC):
                 f"The index holds vectors of {self._dim} numbers. Received: "
                 f"{list(embeddings.shape)}"
             )
-        here = self._ids.filter(
-            pa.array(np.asarray(pc.is_in(self._ids, value_set=texts)) & self._alive)
-        )
+        same = np.asarray(pc.is_in(self._ids, value_set=texts))
+        here = self._ids.filter(pa.array(same & self.alive))
         if known := texts.filter(pc.is_in(texts, value_set=here)).to_pylist():
             raise InputError(
                 f"The index has a product of the id {known[0]!r} already ({len(known)} such). "
@@ -114,13 +112,12 @@ class Index(abc.ABC):
             )
         names, codes = coded(self._names, labels)
         self._add(embeddings, codes)
-        joined = pa.chunked_array([*self._ids.chunks, *texts.chunks], pa.string())
+        chunks = [*self._ids.chunks, *texts.chunks]
         # one row is found in microseconds in one chunk, in milliseconds in a thousand
-        self._ids = (
-            joined if joined.num_chunks <= _CHUNKS else pa.chunked_array([joined.combine_chunks()])
-        )
+        chunks = chunks if len(chunks) <= _CHUNKS else [pa.concat_arrays(chunks)]
+        self._ids = pa.chunked_array(chunks, pa.string())
         self._names, self._codes = names, np.concatenate([self._codes, codes])
-        self._alive = np.concatenate([self._alive, np.ones(len(texts), bool)])
+        self.alive = np.concatenate([self.alive, np.ones(len(texts), bool)])
 
     def remove(self, ids: Ids) -> int:
         """Removes products. Their rows, and the memory of their vectors, stay until the next
@@ -136,7 +133,7 @@ class Index(abc.ABC):
             InputError: an id that the index does not have; none is removed then.
         """
         mask = self.mask(ids)
-        self._alive = self._alive & ~mask
+        self.alive = self.alive & ~mask
         return int(mask.sum())
 
     def mask(self, ids: Ids) -> np.ndarray:
@@ -152,7 +149,7 @@ class Index(abc.ABC):
             InputError: an id that the index does not have.
         """
         self._require_built()
-        return ids_mask(self._ids, ids, self._alive)
+        return ids_mask(self._ids, ids, self.alive)
 
     def search(
         self,
@@ -183,7 +180,7 @@ class Index(abc.ABC):
         queries = self._queries(query)
         if k < 1:
             raise InputError(f"`k` must be positive. Received: {k}")
-        allowed = self._alive
+        allowed = self.alive
         if include is not None:
             allowed = allowed & self._filter("include", include)
         if exclude is not None:
@@ -192,15 +189,13 @@ class Index(abc.ABC):
         rows = np.full((len(queries), k), -1, np.int64)
         distances = np.full((len(queries), k), np.inf, np.float32)
         for code, places in self._groups(category, len(queries)):
-            for place, (nearest, products) in zip(
-                places, self._search(queries[places], k, code, allowed), strict=True
-            ):
+            answers = self._search(queries[places], k, code, allowed)
+            for place, (nearest, products) in zip(places, answers, strict=True):
                 count = found[place] = len(nearest)
                 rows[place, :count], distances[place, :count] = nearest, 2 - products
         ids = np.full((len(queries), k), "", object)
-        ids[rows >= 0] = (
-            self._ids.take(pa.array(rows[rows >= 0])).to_pylist() if len(self._ids) else []
-        )
+        if found.any():
+            ids[rows >= 0] = self._ids.take(pa.array(rows[rows >= 0])).to_pylist()
         return Neighbors(ids, distances, rows, found)
 
     def save(self, folder: str | Path) -> None:
@@ -215,20 +210,16 @@ class Index(abc.ABC):
         """
         self._require_built()
         with new_generation(folder) as new:
-            table = pa.table({"id": self._ids, "category": self._codes, "alive": self._alive})
+            table = pa.table({"id": self._ids, "category": self._codes, "alive": self.alive})
             with (
                 pa.OSFile(str(new / "products.arrow"), "wb") as file,
                 pa.ipc.new_file(file, table.schema) as writer,
             ):
                 writer.write_table(table)
             self._save(new)
-            names = {
-                "format": FORMAT,
-                "kind": self.kind,
-                "dim": self._dim,
-                "categories": self._names,
-            }
-            write_json(new / "manifest.json", {**names, "settings": self._settings()})
+            manifest = {"format": FORMAT, "kind": self.kind, "dim": self._dim}
+            manifest |= {"categories": self._names, "settings": self._settings()}
+            write_json(new / "manifest.json", manifest)
         self._saved()
 
     @classmethod
@@ -256,7 +247,7 @@ class Index(abc.ABC):
         index = cls(**manifest["settings"])
         table = pa.ipc.open_file(pa.memory_map(str(newest / "products.arrow"))).read_all()
         index._ids, index._names, index._dim = table["id"], manifest["categories"], manifest["dim"]
-        index._codes, index._alive = np.array(table["category"]), np.array(table["alive"])
+        index._codes, index.alive = np.array(table["category"]), np.array(table["alive"])
         index._load(newest)
         return index
 
@@ -309,9 +300,9 @@ class Index(abc.ABC):
 
     def _filter(self, name: str, given: Ids) -> np.ndarray:
         if isinstance(given, np.ndarray) and given.dtype == bool:
-            if given.shape != self._alive.shape:
+            if given.shape != self.alive.shape:
                 raise InputError(
-                    f"`{name}` must be [{len(self._alive)}], one for each row. Received: "
+                    f"`{name}` must be [{len(self.alive)}], one for each row. Received: "
                     f"{list(given.shape)}"
                 )
             return given
@@ -337,11 +328,8 @@ class Index(abc.ABC):
         for name in names:
             if name not in self._names:
                 near = difflib.get_close_matches(str(name), self._names, 1)
-                hint = (
-                    f"Did you mean {near[0]!r}?"
-                    if near
-                    else f"There are: {', '.join(self._names) or 'none'}"
-                )
+                there = f"There are: {', '.join(self._names) or 'none'}"
+                hint = f"Did you mean {near[0]!r}?" if near else there
                 raise InputError(f"No product has the category {name!r}. {hint}")
         codes = np.asarray([self._names.index(name) for name in names], np.int64)
         return [(int(code), np.flatnonzero(codes == code)) for code in np.unique(codes)]

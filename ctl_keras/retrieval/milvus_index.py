@@ -71,19 +71,13 @@ class MilvusIndex(Index):
 
     def _insert(self, embeddings: np.ndarray, codes: np.ndarray, start: int) -> None:
         for first in range(0, len(embeddings), _INSERT):
-            vectors, categories = (
-                embeddings[first : first + _INSERT],
-                codes[first : first + _INSERT].tolist(),
-            )
-            rows = range(start + first, start + first + len(vectors))
-            columns = zip(rows, categories, vectors, strict=True)
-            self._client.insert(
-                self.collection,
-                [
-                    {"row": row, "category": code, "embedding": vector}
-                    for row, code, vector in columns
-                ],
-            )
+            part = slice(first, first + _INSERT)
+            columns = zip(codes[part].tolist(), embeddings[part], strict=True)
+            products = [
+                {"row": row, "category": code, "embedding": vector}
+                for row, (code, vector) in enumerate(columns, start + first)
+            ]
+            self._client.insert(self.collection, products)
         self._deleted = np.concatenate([self._deleted, np.zeros(len(embeddings), bool)])
 
     def _search(
@@ -98,22 +92,17 @@ class MilvusIndex(Index):
         # Milvus Lite takes no parameters of filters: the shorter list is written out
         if len(others):
             passing = np.flatnonzero(allowed)
-            short = (
-                f"in {passing.tolist()}"
-                if len(passing) < len(others)
-                else f"not in {others.tolist()}"
-            )
+            is_shorter = len(passing) < len(others)
+            short = f"in {passing.tolist()}" if is_shorter else f"not in {others.tolist()}"
             conditions.append(f"row {short}")
         answers = self._client.search(
             self.collection, data=list(queries), limit=k, filter=" and ".join(conditions)
         )
-        return [
-            (
-                np.asarray([hit["row"] for hit in hits], np.int64),
-                np.asarray([hit["distance"] for hit in hits], np.float32),
-            )
-            for hits in answers
-        ]
+        found = []
+        for hits in answers:
+            rows = np.asarray([hit["row"] for hit in hits], np.int64)
+            found.append((rows, np.asarray([hit["distance"] for hit in hits], np.float32)))
+        return found
 
     def _settings(self) -> dict[str, Any]:
         return {"uri": self.uri, "collection": self.collection}
@@ -127,15 +116,15 @@ class MilvusIndex(Index):
                 f"{self.uri} has no collection {self.collection}. Build the index anew."
             )
         self._client.load_collection(self.collection)
-        self._client.delete(self.collection, filter=f"row >= {len(self._alive)}")
-        self._deleted = np.zeros(len(self._alive), bool)
+        self._client.delete(self.collection, filter=f"row >= {len(self.alive)}")
+        self._deleted = np.zeros(len(self.alive), bool)
         self._saved()
 
     def _saved(self) -> None:
-        rows = np.flatnonzero(~self._alive & ~self._deleted).tolist()
+        rows = np.flatnonzero(~self.alive & ~self._deleted).tolist()
         for first in range(0, len(rows), _INSERT):
             self._client.delete(self.collection, ids=rows[first : first + _INSERT])
-        self._deleted = ~self._alive
+        self._deleted = ~self.alive
 
 
 def _connect(uri: str, token: str) -> Any:

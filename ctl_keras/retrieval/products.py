@@ -12,7 +12,10 @@ from ctl_keras.data.pair_table import first_of_each, mask
 from ctl_keras.data.table_files import ROW, as_text, read_table_file
 from ctl_keras.errors import InputError
 from ctl_keras.export.servable import category_names
-from ctl_keras.retrieval.catalog import COLUMNS, FINGERPRINT
+from ctl_keras.retrieval.catalog import COLUMNS, FINGERPRINT, PICTURE_HASH
+
+# columns of the catalog, and of what is recommended
+_RESERVED = (FINGERPRINT, PICTURE_HASH, "hybrid_distance", "same_picture")
 
 
 class Rejected:
@@ -60,10 +63,9 @@ def read_products(path: str | Path, categories: tuple[str, ...], rejected: Rejec
         rejected.rows.append({"id": text, "image": None, "category": None, "reason": reason})
 
     table = read_table_file(path, what, COLUMNS, on_bad_row).drop_columns(ROW)
-    if FINGERPRINT in table.column_names:
-        raise InputError(
-            f"{what} {path} has a column of the reserved name {FINGERPRINT}. Rename it."
-        )
+    for name in _RESERVED:
+        if name in table.column_names:
+            raise InputError(f"{what} {path} has a column of the reserved name {name}. Rename it.")
     table = as_text(table, COLUMNS, f"{what} {path}")
     for name, what in zip(COLUMNS, ("id", "picture", "category"), strict=True):
         table = rejected.drop(table, mask(pc.is_null(table[name])), f"no {what}")

@@ -110,12 +110,14 @@ def add_catalog(
     known = local.manifest["categories"]
     names = products.categories.combine_chunks()
     index_of = np.asarray([known.index(name) for name in names.dictionary.to_pylist()], np.int32)
+    counts = pc.value_counts(names).to_pylist()
     served = ServedCatalog(
         getattr(local.loaded, "model", local.loaded),
         local.manifest,
         products.embeddings,
         products.ids.to_numpy(),
         index_of[np.asarray(names.indices)],
+        products.pictures,
         vectors,
     )
     manifest = {
@@ -123,9 +125,8 @@ def add_catalog(
         "catalog": {
             "hash": products.manifest["hash"],
             "count": len(products),
-            "categories": {
-                row["values"]: row["counts"] for row in pc.value_counts(names).to_pylist()
-            },
+            "pictures": served.first_product.shape[0],
+            "categories": {row["values"]: row["counts"] for row in counts},
             "k": served.k,
             "vectors": vectors,
             **loss(products.embeddings, vectors),

@@ -10,11 +10,8 @@ from ctl_keras.errors import InputError
 from ctl_keras.retrieval.catalog import Catalog
 from ctl_keras.retrieval.exact_index import ExactIndex
 from ctl_keras.retrieval.index import Index
+from ctl_keras.retrieval.served_catalog import CANDIDATES, MOST
 from ctl_keras.serving.local import LocalModel
-
-# squared distance: a photo saved anew is nearer, other products are farther (docs/results.md)
-SAME_PRODUCT = 0.05
-_CANDIDATES = 10  # times k: what is looked at where the index is not the model's own distance
 
 
 class Recommender:
@@ -55,6 +52,8 @@ class Recommender:
                 f"The index was not built from the catalog {catalog}, or not from its newest "
                 "state. Build it anew."
             )
+        same = np.flatnonzero(np.diff(self.catalog.pictures) == 0)
+        self._sharing = np.union1d(same, same + 1)  # rows whose picture others have, too
 
     @property
     def is_exact(self) -> bool:
@@ -73,7 +72,9 @@ class Recommender:
     ) -> dict[str, list[dict[str, Any]]]:
         """The nearest products of each category; the scene goes through the network once.
 
-        Of products that are all but the same picture (`SAME_PRODUCT`) only the nearest is returned.
+        Of products that have the same picture (the same file, or the same pixels in another one)
+        the first that passes is returned, and names the others; see `build_catalog` for catalogs
+        that keep them.
 
         Args:
             scene: picture file.
@@ -85,8 +86,9 @@ class Recommender:
             exclude: ids that are not returned.
 
         Returns:
-            Category, as it was asked for -> dicts of the product's columns and `hybrid_distance`,
-            nearest first. Fewer than k where the catalog has no more that pass.
+            Category, as it was asked for -> dicts of the product's columns, `hybrid_distance` and
+            `same_picture`, the ids of the others that pass, nearest first. Fewer than k where the
+            catalog has no more that pass.
 
         Raises:
             InputError: a wrong k, no category, an unknown category, id or column, or a scene that
@@ -97,14 +99,15 @@ class Recommender:
         if not categories:
             raise InputError("Name at least one category.")
         queries = self.model.embed_scene(scene, categories)["query"]
-        allowed = None if where is None else self.catalog.where(where)
+        allowed = self.index.alive & (True if where is None else self.catalog.where(where))
         for ids, wanted in ((include, True), (exclude, False)):
             if ids is not None:
-                named = self.catalog.mask(ids) == wanted
-                allowed = named if allowed is None else allowed & named
+                allowed &= self.catalog.mask(ids) == wanted
+        rows, first = self._sharing[allowed[self._sharing]], allowed.copy()
+        first[rows[1:][np.diff(self.catalog.pictures[rows]) == 0]] = False
         paths = [self.model.category_path(category) for category in categories]
         return {
-            category: self._nearest(scene, path, query, k, allowed)
+            category: self._nearest(scene, path, query, k, allowed, first)
             for category, path, query in zip(categories, paths, queries, strict=True)
         }
 
@@ -114,27 +117,32 @@ class Recommender:
         category: str,
         query: np.ndarray,
         k: int,
-        allowed: np.ndarray | None,
+        allowed: np.ndarray,
+        first: np.ndarray,
     ) -> list[dict[str, Any]]:
         if category not in self.catalog.manifest["categories"]:
             return []
-        count = k if self.is_exact else _CANDIDATES * k
-        while True:
-            found = self.index.search(query, count, category, include=allowed)
-            rows, distances = found.rows[0, : found.found[0]], found.distances[0, : found.found[0]]
+        # as many as the SavedModel looks at, so that both answer the same
+        count = k if self.is_exact else CANDIDATES * max(k, MOST)
+        found = self.index.search(query, count, category, include=first)
+        rows, distances = found.rows[0, : found.found[0]], found.distances[0, : found.found[0]]
+        if not self.is_exact:
             embeddings = np.asarray(self.catalog.embeddings[rows])
-            if not self.is_exact:
-                distances = self.model.distances(scene, category, embeddings)
-                order = np.argsort(distances, kind="stable")
-                rows, distances, embeddings = rows[order], distances[order], embeddings[order]
-            kept = _different(embeddings, k)
-            if len(kept) == k or len(rows) < count:
-                products = self.catalog.products(rows[kept])
-                return [
-                    {**product, "hybrid_distance": float(distance)}
-                    for product, distance in zip(products, distances[kept], strict=True)
-                ]
-            count *= 4
+            distances = self.model.distances(scene, category, embeddings)
+            order = np.argsort(distances, kind="stable")[:k]
+            rows, distances = rows[order], distances[order]
+        products = zip(rows.tolist(), self.catalog.products(rows), distances.tolist(), strict=True)
+        return [
+            {**product, "hybrid_distance": distance, "same_picture": self._others(row, allowed)}
+            for row, product, distance in products
+        ]
+
+    def _others(self, row: int, allowed: np.ndarray) -> list[str]:
+        """Ids of the allowed products behind a row that have its picture."""
+        pictures = self.catalog.pictures
+        end = np.searchsorted(pictures, pictures[row], side="right")
+        others: list[str] = self.catalog.ids[row:end].filter(allowed[row:end]).to_pylist()[1:]
+        return others
 
 
 def format_products(answer: dict[str, list[dict[str, Any]]], k: int) -> str:
@@ -142,19 +150,12 @@ def format_products(answer: dict[str, list[dict[str, Any]]], k: int) -> str:
     lines = []
     for category, rows in answer.items():
         lines += [category] if len(answer) > 1 else []
-        lines += [f"{row['hybrid_distance']:.4f}  {row['id']}  {row['image']}" for row in rows]
-        lines += (
-            [f"({len(rows)} of {k}: no more products of {category} pass)"] if len(rows) < k else []
-        )
+        for row in rows:
+            lines.append(f"{row['hybrid_distance']:.4f}  {row['id']}  {row['image']}")
+            if others := row["same_picture"]:
+                lines.append(f"        also with this picture: {', '.join(others)}")
+        if len(rows) < k:
+            same = sum(len(row["same_picture"]) for row in rows)
+            but = f", but {same} with a picture that is above" if same else ""
+            lines.append(f"({len(rows)} of {k}: no more products of {category} pass{but})")
     return "\n".join(lines)
-
-
-def _different(embeddings: np.ndarray, k: int) -> list[int]:
-    """The first k rows, without those that are all but an earlier one."""
-    kept: list[int] = []
-    for row, embedding in enumerate(embeddings):
-        if len(kept) == k:
-            break
-        if not kept or 2 - 2 * (embeddings[kept] @ embedding).max() > SAME_PRODUCT:
-            kept.append(row)
-    return kept

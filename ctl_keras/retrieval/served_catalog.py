@@ -11,7 +11,7 @@ from ctl_keras.export.servable import traced
 
 VECTORS = ("float32", "bfloat16", "int8")
 MOST = 100  # products that `recommend` returns
-_CANDIDATES = 4  # times as many, where they are ranked anew
+CANDIDATES = 4  # times as many, where they are ranked anew
 # Rows that are looked at in one piece: what has to be cast stays in the cache, and there is no
 # float32 copy of the catalog.
 _BLOCK = {"float32": 65536, "bfloat16": 16384, "int8": 16384}
@@ -22,8 +22,9 @@ _NOTHING = -1e9
 class ServedCatalog(tf.Module):
     """The signatures `recommend` and `rerank`, on top of an export that was loaded.
 
-    Products are sorted by category, so that a request reads those of its category only. Embeddings,
-    ids and the table from ids to rows are variables: constants would end at 2 GB.
+    Products are sorted by category, so that a request reads those of its category only, and those
+    with the same picture have one row in what is searched. Embeddings, ids and the table from ids
+    to rows are variables: constants would end at 2 GB.
 
     Args:
         model: the module of an export without catalog, loaded.
@@ -31,10 +32,12 @@ class ServedCatalog(tf.Module):
         embeddings: float32 `[products, dim]`.
         ids: str `[products]`, all different.
         category: int32 `[products]`, indices into the model's categories.
+        pictures: int64 `[products]`, see `Catalog.pictures`; `recommend` returns the first product
+            of each.
         vectors: `"float32"`, `"bfloat16"`, or `"int8"` with one scale for each vector.
 
     Attributes:
-        k: int. Products that `recommend` returns: `MOST`, or all of the largest category.
+        k: int. Products that `recommend` returns: `MOST`, or all pictures of the largest category.
 
     Raises:
         InputError: two ids have the same hash of 62 bits.
@@ -47,6 +50,7 @@ class ServedCatalog(tf.Module):
         embeddings: np.ndarray,
         ids: np.ndarray,
         category: np.ndarray,
+        pictures: np.ndarray,
         vectors: str = "float32",
     ):
         super().__init__(name="complete_the_look_catalog")
@@ -54,20 +58,22 @@ class ServedCatalog(tf.Module):
         # where an export without catalog has them
         self.describe_scene, self.distances = model.describe_scene, model.distances
         self._largest = 4.0 if manifest["settings"]["squared"] else 2.0
+
+        def stored(name: str, values: Any) -> tf.Variable:
+            return tf.Variable(values, trainable=False, name=name)
+
         order = np.argsort(category, kind="stable")
-        counts = np.bincount(category, minlength=len(manifest["categories"]))
-        self.k = int(min(MOST, counts.max()))
-        self._candidates, self._block = (
-            self.k if self._exact else _CANDIDATES * self.k,
-            _BLOCK[vectors],
-        )
-        self.starts = tf.Variable(
-            np.cumsum([0, *counts]).astype(np.int32), trainable=False, name="starts"
-        )
-        self.ids = tf.Variable(tf.constant(ids[order]), trainable=False, name="ids")
-        values, scale = quantized(embeddings[order], vectors)
-        self.vectors = tf.Variable(values, trainable=False, name="vectors")
-        self.scale = None if scale is None else tf.Variable(scale, trainable=False, name="scale")
+        first = np.flatnonzero(np.diff(pictures[order], prepend=-1)).astype(np.int32)
+        counts = np.bincount(category[order[first]], minlength=len(manifest["categories"]))
+        self.k, self._block = int(min(MOST, counts.max())), _BLOCK[vectors]
+        self._candidates = self.k if self._exact else CANDIDATES * self.k
+        self.starts = stored("starts", np.cumsum([0, *counts]).astype(np.int32))
+        self.ids = stored("ids", tf.constant(ids[order]))
+        # of each picture: its products follow each other in `ids`
+        self.first_product = stored("first_product", first)
+        values, scale = quantized(embeddings[order[first]], vectors)
+        self.vectors = stored("vectors", values)
+        self.scale = None if scale is None else stored("scale", scale)
         hashes = tf.strings.to_hash_bucket_fast(self.ids, _BUCKETS).numpy()
         by_hash = np.argsort(hashes, kind="stable")
         hashes = hashes[by_hash]
@@ -77,18 +83,14 @@ class ServedCatalog(tf.Module):
                 f"The ids {pair[0]!r} and {pair[1]!r} have the same hash: give one of the products "
                 "another id."
             )
-        self.hashes = tf.Variable(hashes, trainable=False, name="hashes")
-        self.row_of_hash = tf.Variable(
-            by_hash.astype(np.int32), trainable=False, name="row_of_hash"
-        )
+        self.hashes = stored("hashes", hashes)
+        self.row_of_hash = stored("row_of_hash", by_hash.astype(np.int32))
 
         def rows(name: str, *shape: Any, dtype: tf.DType = tf.string) -> tf.TensorSpec:
             return tf.TensorSpec([None, *shape], dtype, name=name)
 
-        scene, query = (
-            [rows("scene_bytes"), rows("category")],
-            rows("query", manifest["settings"]["dim"], dtype=tf.float32),
-        )
+        scene = [rows("scene_bytes"), rows("category")]
+        query = rows("query", manifest["settings"]["dim"], dtype=tf.float32)
         # not a signature: what a search costs without the network can be measured
         self.search = traced(self._search, [query, rows("category_index", dtype=tf.int32)])
         self.functions = {
@@ -109,24 +111,17 @@ class ServedCatalog(tf.Module):
         Where there are fewer than k, the id is empty and the distance the largest possible.
         """
         scene = self._scene(scene_bytes, category)
-        rows, products = self.search(
-            scene["query"], tf.where(scene["valid"], scene["category_index"], -1)
-        )
-        distances = (
-            2 - products
-            if self._exact
-            else self.distances(scene, self._embeddings(tf.maximum(rows, 0)))
-        )
-        present = rows >= 0
-        distances = tf.where(present, distances, self._largest)
+        category_index = tf.where(scene["valid"], scene["category_index"], -1)
+        rows, products = self.search(scene["query"], category_index)
+        distances = 2 - products
+        if not self._exact:
+            distances = self.distances(scene, self._embeddings(tf.maximum(rows, 0)))
+        distances = tf.where(rows >= 0, distances, self._largest)
         if not self._exact:
             nearest, order = tf.math.top_k(-distances, self.k)
-            distances, rows, present = (
-                -nearest,
-                tf.gather(rows, order, batch_dims=1),
-                tf.gather(present, order, batch_dims=1),
-            )
-        ids = tf.where(present, tf.gather(self.ids, tf.maximum(rows, 0)), "")
+            distances, rows = -nearest, tf.gather(rows, order, batch_dims=1)
+        products = tf.gather(self.first_product, tf.maximum(rows, 0))
+        ids = tf.where(rows >= 0, tf.gather(self.ids, products), "")
         return {"product_id": ids, "hybrid_distance": distances, "valid": scene["valid"]}
 
     def rerank(
@@ -140,7 +135,8 @@ class ServedCatalog(tf.Module):
         place = tf.minimum(tf.searchsorted(self.hashes, hashes), tf.shape(self.hashes)[0] - 1)
         rows = tf.gather(self.row_of_hash, place)
         known = tf.reshape(tf.gather(self.ids, rows) == names, tf.shape(product_id))
-        embeddings = self._embeddings(tf.reshape(rows, tf.shape(product_id)))
+        pictures = tf.searchsorted(self.first_product, rows, side="right") - 1
+        embeddings = self._embeddings(tf.reshape(pictures, tf.shape(product_id)))
         if self._exact:
             distances = 2 - tf.einsum("bd,bpd->bp", scene["query"], embeddings)
         else:
@@ -151,11 +147,8 @@ class ServedCatalog(tf.Module):
         }
 
     def _scene(self, scene_bytes: tf.Tensor, category: tf.Tensor) -> dict[str, tf.Tensor]:
-        count = tf.shape(scene_bytes)[0]
-        return {
-            name: value[:count]
-            for name, value in self.describe_scene(scene_bytes, category).items()
-        }
+        count, scene = tf.shape(scene_bytes)[0], self.describe_scene(scene_bytes, category)
+        return {name: value[:count] for name, value in scene.items()}
 
     def _search(self, query: tf.Tensor, category_index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Rows, int32, -1 where there are fewer, and inner products, float32, `[batch,
@@ -171,12 +164,9 @@ class ServedCatalog(tf.Module):
             at: tf.Tensor, rows: tf.Tensor, products: tf.Tensor
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             places = tf.where(category_index == asked[at])
-            of_these = self._nearest(tf.gather_nd(query, places), asked[at])
-            rows, products = (
-                tf.tensor_scatter_nd_update(all_rows, places, found)
-                for all_rows, found in zip((rows, products), of_these, strict=True)
-            )
-            return at + 1, rows, products
+            found, values = self._nearest(tf.gather_nd(query, places), asked[at])
+            rows = tf.tensor_scatter_nd_update(rows, places, found)
+            return at + 1, rows, tf.tensor_scatter_nd_update(products, places, values)
 
         nothing = self._nothing(tf.shape(query)[0])
         _, rows, products = tf.while_loop(
@@ -195,9 +185,8 @@ class ServedCatalog(tf.Module):
             at: tf.Tensor, rows: tf.Tensor, products: tf.Tensor
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             to = tf.minimum(at + self._block, stop)
-            values = tf.linalg.matmul(
-                query, tf.cast(self.vectors[at:to], tf.float32), transpose_b=True
-            )
+            vectors = tf.cast(self.vectors[at:to], tf.float32)
+            values = tf.linalg.matmul(query, vectors, transpose_b=True)
             values = values if self.scale is None else values * self.scale[at:to]
             values, places = tf.math.top_k(values, tf.minimum(self._candidates, to - at))
             products, order = tf.math.top_k(tf.concat([products, values], 1), self._candidates)
@@ -214,22 +203,15 @@ class ServedCatalog(tf.Module):
 
     def _embeddings(self, rows: tf.Tensor) -> tf.Tensor:
         embeddings = tf.cast(tf.gather(self.vectors, rows), tf.float32)
-        return (
-            embeddings
-            if self.scale is None
-            else embeddings * tf.gather(self.scale, rows)[..., None]
-        )
+        scale = 1.0 if self.scale is None else tf.gather(self.scale, rows)[..., None]
+        return embeddings * scale
 
 
 def quantized(embeddings: np.ndarray, vectors: str) -> tuple[Any, np.ndarray | None]:
     """Embeddings as they are stored, and for int8 the factor of each, float32 `[products]`."""
     if vectors != "int8":
         return tf.cast(embeddings, vectors), None
-    scale = (
-        np.maximum(np.maximum(embeddings.max(axis=1), -embeddings.min(axis=1)), 1e-12).astype(
-            np.float32
-        )
-        / 127
-    )
+    largest = np.maximum(embeddings.max(axis=1), -embeddings.min(axis=1))
+    scale = np.maximum(largest, 1e-12).astype(np.float32) / 127
     values = embeddings / scale[:, None]
     return np.rint(values, out=values).astype(np.int8), scale

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 
 from ctl_keras.files import new_file
-from ctl_keras.retrieval.catalog import FINGERPRINT, Catalog
+from ctl_keras.retrieval.catalog import FINGERPRINT, PICTURE_HASH, Catalog
 
 _PROBLEM = "problem"
 _EMBEDDING = "embedding"
@@ -18,33 +18,34 @@ _BLOCK = 65536  # rows
 
 
 def part_schema(dim: int) -> pa.Schema:
-    """Of a part: `fingerprint`, `embedding` of `dim` numbers, and `problem`: why there is no
-    embedding, or null."""
+    """Of a part: `fingerprint`, `embedding` of `dim` numbers, `picture_hash`, and `problem`: why
+    there is no embedding, or null."""
     fields = [
         (FINGERPRINT, pa.string()),
         (_EMBEDDING, pa.list_(pa.float32(), dim)),
+        (PICTURE_HASH, pa.int64()),
         (_PROBLEM, pa.string()),
     ]
     return pa.schema(fields)
 
 
 def write_part(
-    path: Path, fingerprints: Any, embeddings: np.ndarray, problems: list[str | None]
+    path: Path,
+    fingerprints: Any,
+    embeddings: np.ndarray,
+    hashes: list[int | None],
+    problems: list[str | None],
 ) -> None:
-    """Writes the embeddings, float32 `[pictures, dim]`, of some pictures to a Parquet file,
-    atomically."""
-    vectors = pa.FixedSizeListArray.from_arrays(
-        pa.array(embeddings.reshape(-1)), embeddings.shape[1]
-    )
-    columns = [pa.array(fingerprints, pa.string()), vectors, pa.array(problems, pa.string())]
+    """Writes what `embed_pictures` gave of some pictures to a Parquet file, atomically."""
+    dim = embeddings.shape[1]
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(embeddings.reshape(-1)), dim)
+    columns = [fingerprints, vectors, hashes, problems]
     with new_file(path) as temporary:
-        pa.parquet.write_table(
-            pa.table(columns, schema=part_schema(embeddings.shape[1])), temporary
-        )
+        pa.parquet.write_table(pa.table(columns, schema=part_schema(dim)), temporary)
 
 
 class StoredEmbeddings:
-    """What need not be embedded again. Only the fingerprints are in memory.
+    """What need not be embedded again. The embeddings stay on disk.
 
     Args:
         before: the catalog as it is, or None.
@@ -55,30 +56,33 @@ class StoredEmbeddings:
     def __init__(self, before: Catalog | None, parts: Path, dim: int):
         self.dim = dim
         self._sources: list[Catalog | Path] = [before] if before else []
-        fingerprints = [before.table[FINGERPRINT].combine_chunks()] if before else []
-        problems = [pa.nulls(len(before), pa.string())] if before else []
-        for path in sorted(parts.glob("[!.]*.parquet")):  # a killed writer leaves `.tmp-…`
-            part = pa.parquet.read_table(path, columns=[FINGERPRINT, _PROBLEM])
-            self._sources.append(path)
-            fingerprints.append(part[FINGERPRINT].combine_chunks())
-            problems.append(part[_PROBLEM].combine_chunks())
-        self._starts = np.cumsum([0, *map(len, fingerprints)])
-        self._fingerprints = pa.chunked_array(fingerprints, pa.string())
-        self._problems = pa.chunked_array(problems, pa.string())
+        self._sources += sorted(parts.glob("[!.]*.parquet"))  # a killed writer leaves `.tmp-…`
+        tables = [_without_embeddings(source) for source in self._sources]
+        self._starts = np.cumsum([0, *map(len, tables)])
+        self._table = pa.concat_tables([part_schema(dim).remove(1).empty_table(), *tables])
 
     def rows(self, table: pa.Table) -> pa.Array:
         """For each picture of a table with `fingerprint` the row here, int32 `[pictures]`, null if
         there is none."""
-        return pc.index_in(table[FINGERPRINT], value_set=self._fingerprints)
+        return pc.index_in(table[FINGERPRINT], value_set=self._table[FINGERPRINT])
 
     def problems(self, rows: pa.Array) -> np.ndarray:
         """Why there is no embedding, object `[rows]` of str or None."""
-        problems: np.ndarray = self._problems.take(rows).to_numpy()
+        problems: np.ndarray = self._table[_PROBLEM].take(rows).to_numpy()
         return problems
 
+    def picture_hashes(self, rows: pa.Array) -> pa.ChunkedArray:
+        """Of the pixels, int64 `[rows]`."""
+        return self._table[PICTURE_HASH].take(rows)
+
     def fill(self, target: np.ndarray, rows: pa.Array) -> None:
-        """Writes the embeddings of `rows` to `target`, float32 `[rows, dim]`, source by source."""
-        wanted = np.asarray(rows)
+        """Writes the embeddings of `rows` to `target`, float32 `[rows, dim]`, source by source.
+
+        Rows that have the same picture get the embedding of the first one: rounding depends on what
+        else was in the batch.
+        """
+        hashes = self._table[PICTURE_HASH]
+        wanted = np.asarray(pc.index_in(hashes.take(rows), value_set=hashes))
         order = np.argsort(wanted, kind="stable")
         bounds = np.searchsorted(wanted[order], self._starts)
         for number, source in enumerate(self._sources):
@@ -87,6 +91,13 @@ class StoredEmbeddings:
             for start in range(0, len(places), _BLOCK):
                 block = places[start : start + _BLOCK]
                 target[block] = vectors[wanted[block] - self._starts[number]]
+
+
+def _without_embeddings(source: Catalog | Path) -> pa.Table:
+    names = [FINGERPRINT, PICTURE_HASH]
+    if isinstance(source, Path):
+        return pa.parquet.read_table(source, columns=[*names, _PROBLEM])
+    return source.table.select(names).append_column(_PROBLEM, pa.nulls(len(source), pa.string()))
 
 
 def _vectors(path: Path) -> np.ndarray:

@@ -90,23 +90,19 @@ class _Reader:
             column, values = self.column(left), self.value(right)
             if not isinstance(values, list | tuple):
                 raise self.error(f"`in` needs a list, such as ['Acme', 'Zen'], not {values!r}")
-            if pa.types.is_integer(column.type) and any(
-                isinstance(value, float) for value in values
-            ):
+            has_float = any(isinstance(value, float) for value in values)
+            if pa.types.is_integer(column.type) and has_float:
                 column = column.cast(pa.float64())
             allowed = [self.scalar(left, column, value) for value in values]
             found = self.run(lambda: pc.is_in(column, value_set=pa.array(allowed, column.type)))
-            return (
-                _bools(pc.and_(pc.invert(found), column.is_valid()))
-                if isinstance(op, ast.NotIn)
-                else _bools(found)
-            )
+            if isinstance(op, ast.NotIn):
+                found = pc.and_(pc.invert(found), column.is_valid())
+            return _bools(found)
         if not isinstance(left, ast.Name):
             left, op, right = right, _MIRRORED.get(type(op), type(op))(), left
         if not isinstance(left, ast.Name) or type(op) not in _COMPARE:
-            raise self.error(
-                f"{ast.unparse(ast.Compare(left, [op], [right]))!r} compares no column with a value"
-            )
+            text = ast.unparse(ast.Compare(left, [op], [right]))
+            raise self.error(f"{text!r} compares no column with a value")
         column = self.column(left)
         value = self.scalar(left, column, self.value(right))
         return _bools(self.run(lambda: _COMPARE[type(op)](column, value)))
@@ -114,16 +110,12 @@ class _Reader:
     def column(self, node: ast.Name) -> Any:
         if node.id not in self.table.column_names:
             near = difflib.get_close_matches(node.id, self.table.column_names, 1)
-            hint = (
-                f"Did you mean {near[0]}?"
-                if near
-                else f"Columns: {', '.join(self.table.column_names)}."
-            )
+            columns = f"Columns: {', '.join(self.table.column_names)}."
+            hint = f"Did you mean {near[0]}?" if near else columns
             raise self.error(f"there is no column {node.id}. {hint} Texts need quotes")
         column = self.table[node.id]
-        return (
-            column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-        )
+        is_coded = pa.types.is_dictionary(column.type)
+        return column.cast(column.type.value_type) if is_coded else column
 
     def value(self, node: ast.expr) -> Any:
         try:
@@ -134,29 +126,20 @@ class _Reader:
     def scalar(self, node: ast.Name, column: Any, value: Any) -> Any:
         """The value as the column's type; a fraction is not cut to a whole number, nor a number
         read as a text."""
-        kind = column.type
-        text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        number = (
-            pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-        )
-        fits = (
-            isinstance(value, str)
-            if text or pa.types.is_temporal(kind)
-            else (
-                isinstance(value, bool)
-                if pa.types.is_boolean(kind)
-                else number and isinstance(value, int | float) and not isinstance(value, bool)
-            )
-        )
-        if not fits:
+        kind, types = column.type, pa.types
+        is_text = types.is_string(kind) or types.is_large_string(kind) or types.is_temporal(kind)
+        is_number = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
+        if isinstance(value, bool):
+            fits = types.is_boolean(kind)
+        else:
+            fits = is_text if isinstance(value, str) else is_number
+        if not fits or not isinstance(value, str | int | float):
             raise self.error(
                 f"the column {node.id} holds {kind} and cannot be compared with {value!r}"
             )
-        return (
-            self.run(lambda: pa.scalar(value).cast(kind).as_py())
-            if pa.types.is_temporal(kind)
-            else value
-        )
+        if types.is_temporal(kind):
+            return self.run(lambda: pa.scalar(value).cast(kind).as_py())
+        return value
 
     def run(self, compute: Callable[[], Any]) -> Any:
         try:

@@ -132,10 +132,10 @@ def look_distances(found: Found, look: Mapping[str, int]) -> tuple[float, float]
 def facts(row: Mapping[str, Any]) -> dict[str, str]:
     """A product's columns for people: without the place of its picture, the distance, and what is
     missing."""
-    hidden = ("image", "category", _DISTANCE)
-    return {
-        name: str(value) for name, value in row.items() if name not in hidden and value is not None
-    }
+    hidden = ("image", "category", _DISTANCE, "same_picture")
+    shown = {**row, "also with this picture": ", ".join(row["same_picture"]) or None}
+    kept = {name: value for name, value in shown.items() if name not in hidden}
+    return {name: str(value) for name, value in kept.items() if value is not None}
 
 
 def thumbnail(row: Mapping[str, Any]) -> Image.Image:

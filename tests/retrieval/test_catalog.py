@@ -9,7 +9,7 @@ import ctl_keras as ctl
 from ctl_keras.retrieval.catalog import write_catalog
 
 
-def table(ids, categories=None):
+def table(ids, categories=None, pictures=None):
     categories = categories or ["Shoes"] * len(ids)
     columns = {
         "id": pa.array(ids, pa.string()),
@@ -17,6 +17,7 @@ def table(ids, categories=None):
         "category": pa.array(categories, pa.string()).dictionary_encode(),
         "price": pa.array(range(len(ids)), pa.int64()),
         "fingerprint": pa.array(ids, pa.string()),
+        "picture_hash": pa.array(pictures or range(len(ids)), pa.int64()),
     }
     return pa.table(columns)
 
@@ -102,7 +103,11 @@ def test_errors(tmp_path):
         ("embeddings.npy", b"", "is damaged"),
         ("embeddings.npy", None, "is damaged"),
         ("products.arrow", b"no arrow", "is damaged"),
-        ("manifest.json", b'{"format": 99}', "has the format 99; 1 is needed. Make it anew."),
+        (
+            "manifest.json",
+            b'{"format": 99}',
+            "has the format 99; 2 is needed. Remove it and make it anew.",
+        ),
         ("manifest.json", b"{", "is not JSON"),
     ],
 )

@@ -27,7 +27,15 @@ def write(folder, first):
     numbers = range(first, first + COUNT)
     ids = [f"p{number}" for number in numbers]
     category = pa.array(["any"] * COUNT).dictionary_encode()
-    table = pa.table({"id": ids, "image": ids, "category": category, "fingerprint": ids})
+    table = pa.table(
+        {
+            "id": ids,
+            "image": ids,
+            "category": category,
+            "fingerprint": ids,
+            "picture_hash": np.arange(len(ids)),
+        }
+    )
 
     def fill(target):
         target[:] = vector(numbers)

@@ -5,18 +5,11 @@ import numpy as np
 import pytest
 
 import ctl_keras as ctl
-from ctl_keras.retrieval import recommender as module
 from ctl_keras.retrieval.catalog import write_catalog
 from ctl_keras.retrieval.faiss_index import FaissIndex
 from ctl_keras.retrieval.recommender import format_products
 
 SHOES, HATS = "Apparel & Accessories|Shoes", "Apparel & Accessories|Hats"
-
-
-@pytest.fixture(autouse=True)
-def drawn_products_differ_little(monkeypatch):
-    """All are kept, but where a test says otherwise."""
-    monkeypatch.setattr(module, "SAME_PRODUCT", -1)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +27,8 @@ def test_a_whole_look(recommender, scenes, nearest):
             [distance for distance, _ in expected], abs=1e-5
         )
         assert {row["category"] for row in found[category]} == {path}
-        assert set(found[category][0]) == {"id", "image", "category", "price", "hybrid_distance"}
+        columns = {"id", "image", "category", "price", "hybrid_distance", "same_picture"}
+        assert set(found[category][0]) == columns
     assert recommender.is_exact
 
 
@@ -89,32 +83,6 @@ def test_an_approximate_index_is_ranked_anew(exported, catalog, scenes, nearest,
         match="The index was not built from the catalog .*, or not from its newest state",
     ):
         ctl.Recommender(exported, catalog.folder, other)
-
-
-def test_near_identical_products_are_thinned_out(exported, catalog, scenes, tmp_path, monkeypatch):
-    """A catalog in which each product is there twice: as it is, and with a little noise."""
-    monkeypatch.setattr(module, "SAME_PRODUCT", 0.002)
-    count = len(catalog)
-    table = catalog.table.take([row for row in range(count) for _ in range(2)])
-    ids = [f"{identity}-{copy}" for identity in catalog.ids.to_pylist() for copy in range(2)]
-    table = table.set_column(0, "id", [ids])
-    embeddings = np.repeat(np.asarray(catalog.embeddings), 2, axis=0)
-    embeddings[1::2, 0] += 0.01
-    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-
-    def fill(target):
-        target[:] = embeddings
-
-    write_catalog(tmp_path / "twice", fill, table, 16, catalog.manifest["model_hash"], {})
-    twice = ctl.Recommender(exported, tmp_path / "twice")
-    once = ctl.Recommender(exported, catalog.folder).recommend(scenes[0], ["Shoes"], k=4)["Shoes"]
-    found = twice.recommend(scenes[0], ["Shoes"], k=4)["Shoes"]
-    assert [row["id"].rsplit("-", 1)[0] for row in found] == [row["id"] for row in once]
-    assert len({row["id"].rsplit("-", 1)[0] for row in found}) == 4
-    rows = {identity: row for row, identity in enumerate(ids)}
-    kept = embeddings[[rows[row["id"]] for row in found]]
-    distances = 2 - 2 * kept @ kept.T
-    assert distances[~np.eye(4, dtype=bool)].min() > module.SAME_PRODUCT
 
 
 @pytest.mark.parametrize("settings", [{"squared": False}, {"attention": "product"}])

@@ -55,7 +55,8 @@ def make_catalog(folder, manifest, categories, embeddings=None, name="p"):
     def fill(target):
         target[:] = vectors
 
-    table = pa.table({**columns, "fingerprint": columns["id"]})
+    hashes = pa.array(range(len(ids)), pa.int64())
+    table = pa.table({**columns, "fingerprint": columns["id"], "picture_hash": hashes})
     return write_catalog(folder, fill, table, vectors.shape[1], manifest["model_hash"], {})
 
 
@@ -213,6 +214,7 @@ def test_manifest_card_and_warmup(version, exported, drawn_catalog):
     assert manifest["catalog"] == {
         "hash": drawn_catalog.manifest["hash"],
         "count": 177,
+        "pictures": 177,
         "categories": COUNTS,
         "k": K,
         "vectors": "float32",
@@ -497,7 +499,7 @@ class Searched:
             patch.setattr(served_catalog, "_BLOCK", dict.fromkeys(served_catalog._BLOCK, 16))
             ids = np.array([f"id{row}" for row in range(64)], object)
             self.served = ServedCatalog(
-                model, manifest, self.embeddings, ids, self.category, vectors
+                model, manifest, self.embeddings, ids, self.category, np.arange(64), vectors
             )
         self.wanted = 5 if exact else 20
 

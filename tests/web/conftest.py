@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 import ctl_keras as ctl
-from ctl_keras.retrieval import recommender
 from tests.warm import WarmProcess, command_line
 
 # neither the browser nor Gradio's templates may take it for anything else
@@ -60,19 +59,12 @@ def free_port() -> int:
         return taken.getsockname()[1]
 
 
-def command_line_without_thinning(*arguments: object) -> None:
-    """To a network that has hardly learned anything, drawn products are all but the same; thinning
-    has its own tests."""
-    recommender.SAME_PRODUCT = -1
-    command_line(*arguments)
-
-
 def start(exported: Path, shop: Path, log: Path) -> tuple[WarmProcess, str]:
     """`ctl-keras web` as a process, and its address, when it is there."""
     log.touch()
     arguments = ["web", "--model", exported, "--catalog", shop, "--port", free_port()]
     nowhere = {"http_proxy": "http://127.0.0.1:9"}  # the page must not need it
-    process = WarmProcess(command_line_without_thinning, *arguments, log=log, environment=nowhere)
+    process = WarmProcess(command_line, *arguments, log=log, environment=nowhere)
     end = time.monotonic() + _SECONDS
     while time.monotonic() < end:
         if match := re.search(r"The page is on (http://127\.0\.0\.1:\d+) ", log.read_text()):

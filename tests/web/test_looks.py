@@ -96,12 +96,10 @@ def test_pictures_and_columns_of_products(found, tmp_path):
     assert thumbnail(found.products[SHOES][0]).size != (320, 320)
     (tmp_path / "text.jpg").write_text("no picture")
     assert thumbnail({"image": tmp_path / "text.jpg"}) == thumbnail(missing)
-    assert facts(
-        {"id": 3, "image": "x", "category": "c", "hybrid_distance": 1.0, "price": 4, "brand": None}
-    ) == {
-        "id": "3",
-        "price": "4",
-    }
+    row = {"id": 3, "image": "x", "category": "c", "hybrid_distance": 1.0, "brand": None}
+    assert facts({**row, "price": 4, "same_picture": []}) == {"id": "3", "price": "4"}
+    twins = facts({**row, "same_picture": ["5", "7"]})
+    assert twins == {"id": "3", "also with this picture": "5, 7"}
 
 
 def test_text_from_outside_is_escaped():

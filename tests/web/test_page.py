@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 import ctl_keras as ctl
-from ctl_keras.retrieval import recommender as module
 from ctl_keras.web.scenes import cut, look_around, open_picture
 from tests.web.conftest import STRANGE
 
@@ -40,9 +39,7 @@ def visit(browser, address, page_log):
 
 @pytest.fixture(scope="module")
 def recommender(exported, shop):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "SAME_PRODUCT", -1)  # as the page's process
-        yield ctl.Recommender(exported, shop)
+    return ctl.Recommender(exported, shop)
 
 
 @pytest.fixture(scope="module")
