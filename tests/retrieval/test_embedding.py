@@ -9,8 +9,11 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from PIL import Image
 
 import ctl_keras as ctl
+from ctl_keras.data.images import decode_image
 from ctl_keras.retrieval import embedding
 from ctl_keras.retrieval.embedding import build_catalog, describe
 
@@ -51,10 +54,12 @@ class Shop:
         )
 
 
-def equal(catalog, other):
-    return catalog.table.equals(other.table) and np.array_equal(
-        catalog.embeddings, other.embeddings
-    )
+real = ctl.LocalModel.embed_product
+
+
+def shaken(answer):
+    """As another batch, or another machine, rounds; more, so that it is seen."""
+    return {**answer, "embedding": answer["embedding"] + np.float32(1e-3)}
 
 
 def test_embeddings_are_those_of_the_model(shop, exported, local):
@@ -119,6 +124,43 @@ def test_an_update_embeds_what_is_new(shop, exported):
     fresh = build_catalog(exported, shop.folder / "products.csv", shop.folder / "fresh")
     assert fresh.table.equals(after.table)
     np.testing.assert_allclose(fresh.embeddings, after.embeddings, atol=1e-6)
+
+
+def test_the_same_picture_has_the_same_embedding(shop, exported, monkeypatch):
+    """Whatever batch it was in, also when it comes later, in another format or category."""
+    first = shop.rows[0]
+    another = next(row for row in shop.rows if row["category"] != first["category"])
+    pixels = decode_image(tf.constant(shop.picture(first).read_bytes())).numpy()
+    for name in ("again.png", "later.bmp"):
+        Image.fromarray(pixels).save(shop.folder / "images" / name)
+    again = {**first, "id": "again", "image": "images/again.png"}
+    shop.rows += [{**another, "id": "other", "image": "images/again.png"}, again]
+    monkeypatch.setattr(embedding, "_PART", 5)
+    before = shop.build(exported)
+    shop.rows.append({**first, "id": "later", "image": "images/later.bmp", "price": 7})
+    monkeypatch.setattr(
+        ctl.LocalModel, "embed_product", lambda self, data: shaken(real(self, data))
+    )
+    catalog = shop.build(exported)
+    assert catalog.manifest["update"]["embedded"] == 1
+
+    ids = catalog.ids.to_pylist()
+    row = ids.index(first["id"])
+    assert ids[row : row + 3] == [first["id"], "again", "later"]  # side by side
+    for name in ("again", "later", "other"):
+        np.testing.assert_array_equal(catalog.embeddings[ids.index(name)], catalog.embeddings[row])
+    np.testing.assert_array_equal(
+        catalog.embeddings[row], before.embeddings[before.ids.to_pylist().index(first["id"])]
+    )
+    numbers = dict(zip(ids, catalog.pictures.tolist(), strict=True))
+    assert numbers[first["id"]] == numbers["again"] == numbers["later"]
+    assert len(set(numbers.values())) == len(ids) - 2  # in the other category it is one of its own
+    assert list(numbers.values()) == sorted(numbers.values())
+    assert "  2 have the same picture as an earlier one" in describe(catalog)
+    kept = shop.build(exported, keep_duplicates=True)
+    assert kept.table.equals(catalog.table)
+    assert kept.pictures.tolist() == list(range(len(ids)))
+    assert "same picture" not in describe(kept)
 
 
 def test_bad_pictures_are_left_out_and_explained(shop, exported, capsys):
@@ -284,6 +326,8 @@ def test_beam_embeds_the_same(shop, exported):
     kept = np.asarray([identity != shop.rows[0]["id"] for identity in here.ids.to_pylist()])
     assert catalog.ids.to_pylist() == here.ids.filter(kept).to_pylist()
     np.testing.assert_allclose(catalog.embeddings, here.embeddings[kept], atol=1e-5)
+    hashes = here.table["picture_hash"].filter(kept)
+    assert catalog.table["picture_hash"].to_pylist() == hashes.to_pylist()
 
 
 def test_without_beam(monkeypatch):

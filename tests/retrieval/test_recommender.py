@@ -85,6 +85,38 @@ def test_an_approximate_index_is_ranked_anew(exported, catalog, scenes, nearest,
         ctl.Recommender(exported, catalog.folder, other)
 
 
+def test_of_one_picture_the_first_that_passes(exported, catalog, scenes, tmp_path):
+    """Each picture is there three times, with other prices; all have one embedding, which makes
+    them no less different pictures."""
+    count = len(catalog)
+    ids = [f"{identity}-{copy}" for identity in catalog.ids.to_pylist() for copy in range(3)]
+    table = catalog.table.take(np.repeat(np.arange(count), 3)).set_column(0, "id", [ids])
+    place = table.column_names.index("price")
+    table = table.set_column(place, "price", [np.arange(3 * count) % 3])
+
+    def fill(target):
+        target[:] = catalog.embeddings[0]
+
+    write_catalog(tmp_path / "thrice", fill, table, 16, catalog.manifest["model_hash"], {})
+    thrice = ctl.Recommender(exported, tmp_path / "thrice")
+
+    def found(k=500, **filters):
+        rows = thrice.recommend(scenes[0], ["Shoes"], k, **filters)["Shoes"]
+        return [row["id"] for row in rows], [row["same_picture"] for row in rows]
+
+    categories = thrice.catalog.categories.to_pylist()
+    shoes = [name for name, path in zip(ids, categories, strict=True) if path == SHOES]
+    others = [list(pair) for pair in zip(shoes[1::3], shoes[2::3], strict=True)]
+    assert found() == (shoes[::3], others)
+    assert found(3) == (shoes[:9:3], others[:3])
+    assert found(where="price != 0") == (shoes[1::3], [pair[1:] for pair in others])
+    assert found(exclude=shoes[:2]) == ([shoes[2], *shoes[3::3]], [[], *others[1:]])
+    assert found(include=shoes[4:6]) == ([shoes[4]], [[shoes[5]]])
+    thrice.index.remove(shoes[:2])
+    answer = [shoes[2], shoes[4], *shoes[6::3]], [[], [shoes[5]], *others[2:]]
+    assert found(exclude=[shoes[3]]) == answer
+
+
 @pytest.mark.parametrize("settings", [{"squared": False}, {"attention": "product"}])
 def test_without_inner_product_candidates_are_ranked_by_the_model(
     settings, drawn_pairs, records, scenes, tmp_path
