@@ -13,7 +13,7 @@ from _common import FULL, Figures, photos, side_by_side
 
 import ctl_keras as ctl
 from ctl_keras.data.images import decode_image, resize_image
-from ctl_keras.export.servable import decode_rows
+from ctl_keras.servable.signatures import decode_rows
 
 SIZE, BATCH = 224, 32
 MOST = 0.05  # of a backbone pass: decoding must not be what a server waits for

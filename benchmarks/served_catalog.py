@@ -22,10 +22,9 @@ import tensorflow as tf
 from _common import FULL, Figures, side_by_side
 
 import ctl_keras as ctl
+from ctl_keras.catalog.catalog import write_catalog
 from ctl_keras.files import read_json
-from ctl_keras.retrieval.catalog import write_catalog
-from ctl_keras.retrieval.publish import add_catalog
-from ctl_keras.retrieval.served_catalog import VECTORS, ServedCatalog
+from ctl_keras.servable.catalog_signatures import VECTORS, CatalogSignatures
 
 COUNT = 1_000_000 if FULL else 50_000
 DIM, CLUSTERS, K = 128, 2000, 100
@@ -107,7 +106,7 @@ def main() -> None:
         table = pa.table({**columns, "fingerprint": ids, "picture_hash": every})
         local = ctl.LocalModel(plain)
         catalog = write_catalog(
-            folder / "catalog", draw, table, DIM, local.manifest["model_hash"], {}
+            folder / "catalog", draw, table, DIM, local.manifest["weights_hash"], {}
         )
         embeddings = np.array(catalog.embeddings)
         query, batch = queries(embeddings, 1), queries(embeddings, BATCH)
@@ -118,7 +117,7 @@ def main() -> None:
         }
         in_ten = np.sort(np.arange(COUNT) % len(CATEGORIES)).astype(np.int32)
         for vectors in VECTORS:
-            version = add_catalog(plain, catalog.folder, folder / vectors, vectors=vectors)
+            version = ctl.export(plain, folder / vectors, catalog=catalog.folder, vectors=vectors)
             size = sum(path.stat().st_size for path in version.rglob("*") if path.is_file())
             figures.add(f"{vectors}: size on disk", size / 1e6, unit="MB")
             began = time.perf_counter()
@@ -127,7 +126,7 @@ def main() -> None:
             right(figures, vectors, loaded.search, embeddings)
             manifest = read_json(version / "manifest.json", "The manifest")["catalog"]
             figures.add(f"{vectors}: recall@10 that the manifest says", manifest["recall_at_10"])
-            ten = ServedCatalog(
+            ten = CatalogSignatures(
                 local.loaded, local.manifest, embeddings, np.array(ids), in_ten, every, vectors
             )
             runs[f"{vectors}, one category"] = searches(loaded.search, query, 0)

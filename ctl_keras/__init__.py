@@ -6,7 +6,6 @@ of a server, and `ctl-keras --help`, need no TensorFlow.
 
 import importlib
 import pkgutil
-import sys
 from types import ModuleType
 
 import lazy_loader
@@ -26,21 +25,3 @@ def _register(_: ModuleType) -> None:
         folder = importlib.import_module(f"ctl_keras.{room}")
         for module in pkgutil.iter_modules(folder.__path__):
             importlib.import_module(f"ctl_keras.{room}.{module.name}")
-
-
-class _Package(ModuleType):
-    """Python gives a package an attribute for each folder that is imported; this one keeps
-    `ctl_keras.export` the function."""
-
-    @property
-    def export(self):
-        from ctl_keras.export.export import export
-
-        return export
-
-    @export.setter
-    def export(self, folder: ModuleType) -> None:
-        pass
-
-
-sys.modules[__name__].__class__ = _Package

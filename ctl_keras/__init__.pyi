@@ -1,3 +1,4 @@
+from .catalog.catalog import Catalog
 from .client.async_client import AsyncClient
 from .client.client import Client
 from .client.serving_error import ServingError
@@ -12,7 +13,6 @@ from .data.triplets import pair_batches, triplets
 from .errors import InputError
 from .evaluation.compare import compare
 from .evaluation.evaluate import evaluate
-from .export.export import export
 from .layers.category_attention import CategoryAttention
 from .layers.hybrid_distance import HybridDistance
 from .layers.region_cropping import RegionCropping
@@ -31,13 +31,13 @@ from .metrics.triplet_metrics import (
 )
 from .models.backbone import Backbone
 from .models.complete_the_look import CompleteTheLook
-from .retrieval.catalog import Catalog
 from .retrieval.embedding import build_catalog
 from .retrieval.exact_index import ExactIndex
 from .retrieval.faiss_index import FaissIndex
 from .retrieval.milvus_index import MilvusIndex
 from .retrieval.recommender import Recommender
-from .serving.local import LocalModel
+from .servable.export import export
+from .servable.local_model import LocalModel
 from .training.calibration import Calibration, fit_calibration
 from .training.feature_cache import CachedFeatures, cache_features
 from .training.run import load_run, train

@@ -10,7 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from ctl_keras import options
 from ctl_keras.commands import Command, run_app
+from ctl_keras.errors import InputError
 
 app = typer.Typer(
     name="ctl-keras",
@@ -18,15 +20,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Model = Annotated[
-    Path, typer.Option("--model", help="An export: saved_models/NAME, or one of its versions.")
-]
-Scene = Annotated[Path, typer.Option("--scene", help="Picture of the scene.")]
-Category = Annotated[
-    str, typer.Option("--category", help="The product's category: whole path or last part.")
-]
 
 
 def _show(value: Any, as_json: bool, text: str) -> None:
@@ -42,8 +35,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     pass
@@ -51,41 +43,29 @@ def _root(
 
 @app.command(cls=Command)
 def synthesize(
-    out: Annotated[Path, typer.Argument(help="Folder to make.")],
-    scenes: Annotated[int, typer.Option(help="Number of scenes.")] = 360,
-    styles: Annotated[int, typer.Option(help="Number of styles.")] = 8,
-    seed: Annotated[int, typer.Option(help="The same seed draws the same pictures.")] = 0,
-    as_json: AsJson = False,
+    out: options.Out,
+    scenes: options.Scenes = 360,
+    styles: options.Styles = 8,
+    seed: options.Seed = 0,
+    as_json: options.AsJson = False,
 ) -> None:
     """Draw a Shop-The-Look folder: scenes and products that share a style."""
     from ctl_keras.data.synthesize import synthesize as draw
 
     counts = draw(out, scenes, styles, seed)
     _show(
-        counts,
-        as_json,
-        f"{out}: " + ", ".join(f"{count} {name}" for name, count in counts.items()),
+        counts, as_json, f"{out}: " + ", ".join(f"{count} {name}" for name, count in counts.items())
     )
 
 
 @app.command(cls=Command)
 def download(
-    annotations: Annotated[
-        list[Path], typer.Option(help="Whose pictures are wanted: as for prepare; repeatable.")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for the pictures, or one to go on with.")],
-    template: Annotated[
-        str | None,
-        typer.Option(
-            help=(
-                "Address with {id}, and {aa}, {bb}, {cc}: its first characters. Pinterest's by "
-                "default."
-            )
-        ),
-    ] = None,
-    concurrency: Annotated[int, typer.Option(help="Requests at once.")] = 8,
-    rate: Annotated[float, typer.Option(help="Requests a second.")] = 20,
-    as_json: AsJson = False,
+    annotations: options.Annotations,
+    out: options.DownloadOut,
+    template: options.Template = None,
+    concurrency: options.Concurrency = 8,
+    rate: options.Rate = 20,
+    as_json: options.AsJson = False,
 ) -> None:
     """Fetch the pictures that annotations name; what is missing, and why, goes to missing.jsonl.
     Needs the extra download."""
@@ -99,38 +79,18 @@ def download(
 
 @app.command(cls=Command)
 def prepare(
-    annotations: Annotated[
-        Path,
-        typer.Option(help="Shop-The-Look JSON lines; a table (.csv, .parquet); outfits (.tsv)."),
-    ],
-    images: Annotated[Path, typer.Option(help="Folder of pictures.")],
-    out: Annotated[Path, typer.Option(help="Folder to make.")],
-    categories: Annotated[
-        Path | None, typer.Option(help="For JSON lines: JSON object, product -> category path.")
-    ] = None,
-    fractions: Annotated[
-        str, typer.Option(help="Shares of the scenes: train,validation,test.")
-    ] = "0.8,0.1,0.1",
-    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
-    min_strip: Annotated[
-        float, typer.Option(help="Least share of the scene that is left beside the product.")
-    ] = 0.2,
-    split_by: Annotated[
-        str, typer.Option(help="scene, scene-product, or a column with train, validation or test.")
-    ] = "scene",
-    questions: Annotated[
-        Path | None, typer.Option(help="Fill-in-the-blank questions of outfits, for evaluate.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes that read pictures; all processors by default.")
-    ] = None,
-    beam: Annotated[
-        str | None,
-        typer.Option(
-            help="Read pictures with Apache Beam and these pipeline options; needs the extra beam."
-        ),
-    ] = None,
-    as_json: AsJson = False,
+    annotations: options.PrepareAnnotations,
+    images: options.Images,
+    out: options.PrepareOut,
+    categories: options.Categories = None,
+    fractions: options.Fractions = "0.8,0.1,0.1",
+    seed: options.PrepareSeed = 0,
+    min_strip: options.MinStrip = 0.2,
+    split_by: options.SplitBy = "scene",
+    questions: options.Questions = None,
+    workers: options.Workers = None,
+    beam: options.Beam = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Crop, check and split pairs, and write records with a manifest; rejects go to rejected.jsonl.
     A killed run goes on."""
@@ -143,32 +103,15 @@ def prepare(
         from ctl_keras.data.beam_shards import run_with_beam
 
         run = run_with_beam(shlex.split(beam))
-    shares, count = parse_fractions(fractions), os.cpu_count() or 1
-    processes = count if workers is None else workers
-    manifest = write(
-        annotations,
-        categories,
-        images,
-        out,
-        shares,
-        seed,
-        min_strip,
-        split_by,
-        questions,
-        processes,
-        run,
-    )
+    shares, files = parse_fractions(fractions), (annotations, categories, images, out)
+    processes = (os.cpu_count() or 1) if workers is None else workers
+    manifest = write(*files, shares, seed, min_strip, split_by, questions, processes, run)
     _show({"out": str(out), **manifest}, as_json, f"{out}: {describe(manifest)}")
 
 
 @app.command(cls=Command)
 def inspect(
-    data: Annotated[Path, typer.Argument(metavar="DIR", help="Folder made by prepare.")],
-    board: Annotated[
-        Path | None,
-        typer.Option(help="PNG to write: samples of each split. Needs the extra pictures."),
-    ] = None,
-    as_json: AsJson = False,
+    data: options.Data, board: options.Board = None, as_json: options.AsJson = False
 ) -> None:
     """What is in a prepared folder: counts by category and split, boxes, crops, rejects by reason,
     leakage."""
@@ -184,19 +127,13 @@ def inspect(
 
 @app.command(cls=Command)
 def train(
-    data: Annotated[Path, typer.Option(help="Folder made by prepare.")],
-    out: Annotated[Path, typer.Option(help="Run folder to make, or to go on with.")],
-    config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting, such as training.epochs=3.")
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on after the last complete epoch.")
-    ] = False,
-    strategy: Annotated[
-        str, typer.Option(help="none, mirrored or multi-worker (TF_CONFIG).")
-    ] = "none",
-    as_json: AsJson = False,
+    data: options.TrainData,
+    out: options.TrainOut,
+    config: options.Config = None,
+    settings: options.Settings = None,
+    resume: options.Resume = False,
+    strategy: options.Strategy = "none",
+    as_json: options.AsJson = False,
 ) -> None:
     """Fit a model: a run folder with settings, history, checkpoints and logs."""
     from ctl_keras.settings import load_config
@@ -210,19 +147,12 @@ def train(
 
 @app.command(cls=Command)
 def evaluate(
-    run: Annotated[Path, typer.Option(help="Run folder.")],
-    data: Annotated[Path, typer.Option(help="Folder made by prepare.")],
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures to this file; - prints them.")
-    ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(help="Folder to make, with report.html. Needs the extra pictures."),
-    ] = None,
-    beside: Annotated[
-        Path | None, typer.Option(help="With --report: another run to lay beside this one.")
-    ] = None,
+    run: options.Run,
+    data: options.EvaluateData,
+    split: options.Split = "test",
+    json_file: options.JsonFile = None,
+    report: options.Report = None,
+    beside: options.Beside = None,
 ) -> None:
     """Rank the products of each pair's category; with baselines, calibration and 95 % intervals.
     Stored in the run, too."""
@@ -239,13 +169,10 @@ def evaluate(
 
 @app.command(cls=Command)
 def compare(
-    runs: Annotated[
-        list[Path],
-        typer.Argument(metavar="RUN RUN...", help="Run folders; the first is the reference."),
-    ],
-    data: Annotated[Path, typer.Option(help="Folder made by prepare.")],
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
-    as_json: AsJson = False,
+    runs: options.Runs,
+    data: options.CompareData,
+    split: options.Split = "test",
+    as_json: options.AsJson = False,
 ) -> None:
     """How much better runs are than the first, with paired 95 % intervals; evaluates those that
     need it."""
@@ -258,55 +185,41 @@ def compare(
 
 @app.command(cls=Command)
 def export(
-    to: Annotated[Path, typer.Option(help="saved_models/NAME, the server's base path.")],
-    run: Annotated[Path | None, typer.Option(help="Run folder.")] = None,
-    model: Annotated[
-        Path | None, typer.Option(help="In place of a run: an export whose catalog is renewed.")
-    ] = None,
-    version: Annotated[
-        int | None, typer.Option(help="Version number; the next free one by default.")
-    ] = None,
-    catalog: Annotated[
-        Path | None, typer.Option(help="Catalog for the signatures `recommend` and `rerank`.")
-    ] = None,
-    vectors: Annotated[
-        str, typer.Option(help="The catalog's embeddings: float32, bfloat16 or int8.")
-    ] = "float32",
-    optimize: Annotated[
-        bool, typer.Option("--optimize", help="Fold BatchNorms into the convolutions: faster.")
-    ] = False,
-    precision: Annotated[
-        str, typer.Option(help="float32, or bfloat16 for processors that have it.")
-    ] = "float32",
-    as_json: AsJson = False,
+    to: options.To,
+    run: options.ExportRun = None,
+    model: options.ExportModel = None,
+    version: options.ExportVersion = None,
+    catalog: options.Catalog = None,
+    vectors: options.Vectors = "float32",
+    optimize: options.Optimize = False,
+    precision: options.Precision = "float32",
+    warmup: options.Warmup = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Write a version that TensorFlow Serving can load."""
-    from ctl_keras.retrieval.publish import publish
+    from ctl_keras.servable.export import export as write
 
-    folder = publish(to, run, model, version, catalog, vectors, optimize, precision)
+    source = run or model
+    if source is None or (run and model):
+        raise InputError(
+            "Name a run to export, `--run RUN`, or an export whose catalog is replaced, `--model "
+            "DIR`, and not both."
+        )
+    how: dict[str, Any] = {"version": version, "vectors": vectors, "warmup_batch_size": warmup}
+    folder = write(source, to, catalog=catalog, optimize=optimize, precision=precision, **how)
     _show({"version": int(folder.name), "path": str(folder)}, as_json, f"{folder}")
 
 
 @app.command(name="server-files", cls=Command)
 def server_files(
-    model: Annotated[Path, typer.Option(help="saved_models/NAME, the server's base path.")],
-    out: Annotated[Path, typer.Option(help="Folder to make.")],
-    name: Annotated[
-        str | None, typer.Option(help="The model's name in requests; the folder's by default.")
-    ] = None,
-    stable: Annotated[
-        int | None,
-        typer.Option(help="Version that the label `stable` names; the newest by default."),
-    ] = None,
-    canary: Annotated[
-        int | None, typer.Option(help="Version that the label `canary` names; none by default.")
-    ] = None,
-    threads: Annotated[int, typer.Option(help="Batches that run at once: the server's cores.")] = 4,
-    max_batch_size: Annotated[
-        int | None,
-        typer.Option(help="Most rows of a batch, and of a request; 32, or the export's warm-up."),
-    ] = None,
-    as_json: AsJson = False,
+    model: options.ServerFilesModel,
+    out: options.ServerFilesOut,
+    name: options.Name = None,
+    stable: options.Stable = None,
+    canary: options.Canary = None,
+    threads: options.Threads = 4,
+    max_batch_size: options.MaxBatchSize = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Write what TensorFlow Serving is started with: models.config, batching, monitoring,
     docker-compose.yml, kserve.yaml."""
@@ -319,19 +232,15 @@ def server_files(
 
 @app.command(cls=Command)
 def score(
-    model: Model,
-    scene: Scene,
-    product: Annotated[
-        list[Path], typer.Option("--product", help="Picture of a product; may be repeated.")
-    ],
-    category: Category,
-    more: Annotated[
-        list[Path] | None, typer.Argument(help="Further products.", metavar="[PRODUCT]...")
-    ] = None,
-    as_json: AsJson = False,
+    model: options.Model,
+    scene: options.Scene,
+    product: options.Product,
+    category: options.Category,
+    more: options.More = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Distances from a scene to products, nearest first."""
-    from ctl_keras.serving.local import LocalModel, format_scores
+    from ctl_keras.servable.local_model import LocalModel, format_scores
 
     rows = LocalModel(model).score(scene, [*product, *(more or [])], category)
     _show(rows, as_json, format_scores(rows))
@@ -339,22 +248,12 @@ def score(
 
 @app.command(cls=Command)
 def catalog(
-    model: Model,
-    products: Annotated[
-        Path, typer.Option(help="CSV or Parquet: id, image, category, and any further columns.")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder to make, or to bring up to date.")],
-    beam: Annotated[
-        str | None,
-        typer.Option(
-            help="Embed with Apache Beam and these pipeline options; needs the extra beam."
-        ),
-    ] = None,
-    keep_duplicates: Annotated[
-        bool,
-        typer.Option("--keep-duplicates", help="Recommend each product of those with one picture."),
-    ] = False,
-    as_json: AsJson = False,
+    model: options.Model,
+    products: options.Products,
+    out: options.CatalogOut,
+    beam: options.CatalogBeam = None,
+    keep_duplicates: options.KeepDuplicates = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Embed a table of products; what an older state or a killed run has embedded is taken over."""
     from ctl_keras.retrieval.embedding import build_catalog, describe
@@ -370,19 +269,13 @@ def catalog(
 
 @app.command(cls=Command)
 def recommend(
-    model: Model,
-    catalog: Annotated[Path, typer.Option(help="Folder made by catalog.")],
-    scene: Scene,
-    categories: Annotated[
-        list[str],
-        typer.Option("--category", help="Whole path or last part; repeat it for a whole look."),
-    ],
-    k: Annotated[int, typer.Option("-k", help="Products of each category.")] = 10,
-    where: Annotated[
-        str | None,
-        typer.Option(help="Filter on columns, such as: price < 50 and brand in ['Acme']"),
-    ] = None,
-    as_json: AsJson = False,
+    model: options.Model,
+    catalog: options.RecommendCatalog,
+    scene: options.Scene,
+    categories: options.RecommendCategories,
+    k: options.K = 10,
+    where: options.Where = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """The k products of a catalog that complete a scene, for each category."""
     from ctl_keras.retrieval.recommender import Recommender, format_products
@@ -393,10 +286,10 @@ def recommend(
 
 @app.command(cls=Command)
 def web(
-    model: Model,
-    catalog: Annotated[Path, typer.Option(help="Folder made by catalog.")],
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Of the page.", min=1, max=65535)] = 7860,
+    model: options.Model,
+    catalog: options.WebCatalog,
+    host: options.Host = "127.0.0.1",
+    port: options.Port = 7860,
 ) -> None:
     """The page: a scene, the products that complete it, and why. Needs the extra web."""
     from ctl_keras.web.serve import serve as show
@@ -406,17 +299,12 @@ def web(
 
 @app.command(cls=Command)
 def serve(
-    model: Model,
-    name: Annotated[
-        str | None, typer.Option(help="Of the model in requests; the folder's name by default.")
-    ] = None,
-    rest_port: Annotated[int, typer.Option(help="0 is any free one.", min=0, max=65535)] = 8501,
-    grpc_port: Annotated[int, typer.Option(help="0 is any free one.", min=0, max=65535)] = 8500,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    label: Annotated[
-        list[str] | None,
-        typer.Option("--label", help="A version label, such as stable=1; repeatable."),
-    ] = None,
+    model: options.Model,
+    name: options.ServeName = None,
+    rest_port: options.RestPort = 8501,
+    grpc_port: options.GrpcPort = 8500,
+    host: options.Host = "127.0.0.1",
+    label: options.Label = None,
 ) -> None:
     """Serve an export with TensorFlow Serving's protocol, for development. Needs the extra
     serving."""

@@ -3,6 +3,7 @@ session."""
 
 import fcntl
 import functools
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -108,6 +109,15 @@ def records(drawn, once) -> Path:
 
 
 @pytest.fixture(scope="session")
+def scenes(drawn):
+    """Picture files of scenes."""
+    names = [
+        json.loads(line)["scene"] for line in (drawn / "fashion.json").read_text().splitlines()
+    ]
+    return [drawn / "images" / f"{name}.jpg" for name in dict.fromkeys(names)][:5]
+
+
+@pytest.fixture(scope="session")
 def config() -> ctl.Config:
     return ctl.Config(
         ctl.ModelConfig(**SMALL),
@@ -123,9 +133,7 @@ def run(records, config, once) -> Path:
 
 @pytest.fixture(scope="session")
 def exported(run, once) -> Path:
-    from ctl_keras.export.export import export_run
-
-    return once("looks", lambda folder: export_run(run, folder))
+    return once("looks", lambda folder: ctl.export(run, folder))
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,8 @@ import tensorflow as tf
 from PIL import Image
 
 import ctl_keras as ctl
+from ctl_keras.catalog.catalog import write_catalog
 from ctl_keras.data.images import decode_image, resize_image
-from ctl_keras.export.export import export_run
-from ctl_keras.retrieval.catalog import write_catalog
-from ctl_keras.retrieval.publish import add_catalog
 from tests.conftest import SMALL
 
 SHOES, HATS = "Apparel & Accessories|Shoes", "Apparel & Accessories|Hats"
@@ -62,7 +60,7 @@ def weak_run(run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(weak_run, tmp_path_factory):
-    return export_run(weak_run, tmp_path_factory.mktemp("exported") / "looks").parent
+    return ctl.export(weak_run, tmp_path_factory.mktemp("exported") / "looks").parent
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +75,7 @@ def shop(weak_run, exported, records, drawn, tmp_path_factory):
         writer.writeheader()
         writer.writerows(rows)
     catalog = ctl.build_catalog(exported, folder / "shop.csv", folder / "catalog")
-    version = add_catalog(exported, catalog.folder, folder / "looks")
+    version = ctl.export(exported, folder / "looks", catalog=catalog.folder)
     with open(drawn / "fashion.json") as lines:
         scene = drawn / "images" / f"{json.loads(next(lines))['scene']}.jpg"
     return SimpleNamespace(
@@ -271,7 +269,7 @@ def test_a_catalog_that_keeps_duplicates(shop, exported, here, tmp_path):
     rows = recommender.recommend(shop.scene, ["Shoes"], 99)["Shoes"]
     assert {row["id"] for row in rows} == {r["id"] for r in shop.rows if r["category"] == SHOES}
     assert all(row["same_picture"] == [] for row in rows)
-    served = ctl.LocalModel(add_catalog(exported, catalog.folder, tmp_path / "looks"))
+    served = ctl.LocalModel(ctl.export(exported, tmp_path / "looks", catalog=catalog.folder))
     answer = served.loaded.signatures["recommend"](
         scene_bytes=tf.constant([shop.scene.read_bytes()]), category=tf.constant(["Shoes"])
     )
@@ -294,9 +292,9 @@ def test_a_model_without_inner_product(drawn_pairs, shop, tmp_path):
     columns = {"id": ids, "image": ids, "category": category, "fingerprint": ids}
     table = pa.table({**columns, "picture_hash": np.arange(count) // 2})
     catalog = write_catalog(
-        tmp_path / "catalog", fill, table, SMALL["dim"], manifest["model_hash"], {}
+        tmp_path / "catalog", fill, table, SMALL["dim"], manifest["weights_hash"], {}
     )
-    version = add_catalog(plain, catalog.folder, tmp_path / "looks")
+    version = ctl.export(plain, tmp_path / "looks", catalog=catalog.folder)
     found = ctl.Recommender(version, catalog.folder).recommend(shop.scene, ["Shoes"], K)["Shoes"]
     answer = tf.saved_model.load(str(version)).signatures["recommend"](
         scene_bytes=tf.constant([shop.scene.read_bytes()]), category=tf.constant(["Shoes"])

@@ -8,11 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from ctl_keras.catalog.catalog import FINGERPRINT, PICTURE_HASH
 from ctl_keras.errors import InputError
-from ctl_keras.retrieval.catalog import FINGERPRINT, PICTURE_HASH
 from ctl_keras.retrieval.embedding import Embed, bytes_or_empty, embed_pictures
 from ctl_keras.retrieval.stored_embeddings import part_schema
-from ctl_keras.serving.local import LocalModel
+from ctl_keras.servable.local_model import LocalModel
 
 try:
     import apache_beam as beam

@@ -18,15 +18,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import tensorflow as tf
 
+from ctl_keras.catalog.catalog import FINGERPRINT, FORMAT, PICTURE_HASH, Catalog, write_catalog
 from ctl_keras.data.images import decode_image, picture_problem
 from ctl_keras.data.picture_files import read_image_bytes
 from ctl_keras.errors import InputError
 from ctl_keras.files import newest_generation
 from ctl_keras.progress import track
-from ctl_keras.retrieval.catalog import FINGERPRINT, FORMAT, PICTURE_HASH, Catalog, write_catalog
 from ctl_keras.retrieval.products import Rejected, read_products
 from ctl_keras.retrieval.stored_embeddings import StoredEmbeddings, write_part
-from ctl_keras.serving.local import LocalModel
+from ctl_keras.servable.local_model import LocalModel
 
 _PART = 256  # pictures: what a killed process loses, some 5 seconds
 _READERS = 4
@@ -74,8 +74,8 @@ def build_catalog(
     table = read_products(products, tuple(local.manifest["categories"]), rejected)
     table = _with_fingerprints(table, rejected)
 
-    model_hash, dim = local.manifest["model_hash"], local.manifest["settings"]["dim"]
-    parts = out / f".parts-{FORMAT}-{model_hash[:16]}"
+    weights_hash, dim = local.manifest["weights_hash"], local.manifest["settings"]["dim"]
+    parts = out / f".parts-{FORMAT}-{weights_hash[:16]}"
     parts.mkdir(parents=True, exist_ok=True)
     missing = _missing(table, StoredEmbeddings(before, parts, dim))
     if missing.num_rows:
@@ -101,7 +101,7 @@ def build_catalog(
         stored.fill(target, rows)
 
     catalog = write_catalog(
-        out, fill, table, dim, model_hash, update, rejected.rows, keep_duplicates
+        out, fill, table, dim, weights_hash, update, rejected.rows, keep_duplicates
     )
     for folder in out.glob(".parts-*"):
         shutil.rmtree(folder)

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ctl_keras.catalog.ids import ids_mask
 from ctl_keras.errors import InputError
 from ctl_keras.files import new_generation, newest_generation, read_json, write_json
-from ctl_keras.retrieval.ids import ids_mask
 from ctl_keras.retrieval.index_input import checked, coded
 from ctl_keras.retrieval.neighbors import Neighbors
 

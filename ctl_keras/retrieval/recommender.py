@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from ctl_keras.catalog.catalog import Catalog
 from ctl_keras.errors import InputError
-from ctl_keras.retrieval.catalog import Catalog
 from ctl_keras.retrieval.exact_index import ExactIndex
 from ctl_keras.retrieval.index import Index
-from ctl_keras.retrieval.served_catalog import CANDIDATES, MOST
-from ctl_keras.serving.local import LocalModel
+from ctl_keras.servable.catalog_signatures import CANDIDATES, MOST
+from ctl_keras.servable.local_model import LocalModel
 
 
 class Recommender:

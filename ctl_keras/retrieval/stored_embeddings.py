@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
+from ctl_keras.catalog.catalog import FINGERPRINT, PICTURE_HASH, Catalog
 from ctl_keras.files import new_file
-from ctl_keras.retrieval.catalog import FINGERPRINT, PICTURE_HASH, Catalog
 
 _PROBLEM = "problem"
 _EMBEDDING = "embedding"

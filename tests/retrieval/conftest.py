@@ -1,5 +1,4 @@
 import csv
-import json
 
 import numpy as np
 import pytest
@@ -24,15 +23,6 @@ def catalog(exported, records, tmp_path_factory):
         for price, row in enumerate(rows):
             writer.writerow({**row, "image": str(records / row["image"]), "price": price})
     return ctl.build_catalog(exported, folder / "products.csv", folder / "catalog")
-
-
-@pytest.fixture(scope="session")
-def scenes(drawn):
-    """Picture files of scenes."""
-    names = [
-        json.loads(line)["scene"] for line in (drawn / "fashion.json").read_text().splitlines()
-    ]
-    return [drawn / "images" / f"{name}.jpg" for name in dict.fromkeys(names)][:5]
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 import ctl_keras as ctl
-from ctl_keras.retrieval.catalog import write_catalog
+from ctl_keras.catalog.catalog import write_catalog
 
 
 def table(ids, categories=None, pictures=None):
@@ -86,7 +86,7 @@ def test_errors(tmp_path):
     with pytest.raises(
         ctl.InputError, match=r"was embedded by another model \(hash\) than looks \(other\)"
     ):
-        catalog.require_model({"model_hash": "other"}, "looks")
+        catalog.require_model({"weights_hash": "other"}, "looks")
     with pytest.raises(
         ctl.InputError, match=r"was embedded by another model \(hash\) than looks \(None\)"
     ):

@@ -75,7 +75,7 @@ def test_embeddings_are_those_of_the_model(shop, exported, local):
         np.testing.assert_allclose(catalog.embeddings[row], alone, atol=1e-5)
         assert categories[row] == by_id[identity]["category"]
     assert catalog.products([0])[0]["price"] == by_id[catalog.ids[0].as_py()]["price"]
-    assert catalog.manifest["model_hash"] == local.manifest["model_hash"]
+    assert catalog.manifest["weights_hash"] == local.manifest["weights_hash"]
     assert catalog.manifest["update"] == {
         "added": 12,
         "changed": 0,
@@ -283,7 +283,7 @@ def test_another_models_catalog(shop, exported, tmp_path):
     shop.build(exported)
     shutil.copytree(exported, tmp_path / "other")
     path = tmp_path / "other" / "1" / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "model_hash": "0" * 64}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "weights_hash": "0" * 64}))
     with pytest.raises(
         ctl.InputError,
         match=r"was embedded by another model \(\w{12}\) than .*other \(000000000000\)",

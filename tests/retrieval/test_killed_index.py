@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ctl_keras.retrieval.catalog import Catalog, write_catalog
+from ctl_keras.catalog.catalog import Catalog, write_catalog
 from ctl_keras.retrieval.exact_index import ExactIndex
 from ctl_keras.retrieval.faiss_index import FaissIndex
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import ctl_keras as ctl
-from ctl_keras.retrieval.catalog import write_catalog
+from ctl_keras.catalog.catalog import write_catalog
 from ctl_keras.retrieval.faiss_index import FaissIndex
 from ctl_keras.retrieval.recommender import format_products
 
@@ -97,7 +97,7 @@ def test_of_one_picture_the_first_that_passes(exported, catalog, scenes, tmp_pat
     def fill(target):
         target[:] = catalog.embeddings[0]
 
-    write_catalog(tmp_path / "thrice", fill, table, 16, catalog.manifest["model_hash"], {})
+    write_catalog(tmp_path / "thrice", fill, table, 16, catalog.manifest["weights_hash"], {})
     thrice = ctl.Recommender(exported, tmp_path / "thrice")
 
     def found(k=500, **filters):
@@ -158,7 +158,7 @@ def test_errors(recommender, exported, catalog, scenes, tmp_path):
         recommender.recommend(tmp_path / "none.jpg", ["Shoes"])
     shutil.copytree(exported, tmp_path / "other")
     path = tmp_path / "other" / "1" / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "model_hash": "0" * 64}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "weights_hash": "0" * 64}))
     with pytest.raises(ctl.InputError, match="was embedded by another model"):
         ctl.Recommender(tmp_path / "other", catalog.folder)
 
@@ -171,7 +171,7 @@ def test_a_category_that_the_catalog_has_no_product_of(exported, catalog, scenes
     def fill(target):
         target[:] = 0.25
 
-    write_catalog(tmp_path / "hats", fill, hats, 16, catalog.manifest["model_hash"], {})
+    write_catalog(tmp_path / "hats", fill, hats, 16, catalog.manifest["weights_hash"], {})
     found = ctl.Recommender(exported, tmp_path / "hats").recommend(
         scenes[0], ["Shoes", "Hats"], k=1
     )

@@ -55,7 +55,7 @@ def test_wrong_input(exported, shop, here, tmp_path, monkeypatch):
     )
     shutil.copytree(exported, tmp_path / "other")
     manifest = tmp_path / "other" / "1" / "manifest.json"
-    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "model_hash": "0" * 64}))
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "weights_hash": "0" * 64}))
     assert "was embedded by another model" in refuses(
         here, "--model", tmp_path / "other", "--catalog", shop, *port
     )

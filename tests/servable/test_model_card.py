@@ -9,8 +9,8 @@ import pytest
 import ctl_keras as ctl
 from ctl_keras.evaluation.evaluate import evaluate_run
 from ctl_keras.evaluation.ranking import METRICS
-from ctl_keras.export.model_card import model_card
-from ctl_keras.export.provenance import run_data, run_metrics
+from ctl_keras.servable.model_card import model_card
+from ctl_keras.servable.provenance import run_data, run_metrics
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,8 @@ import pytest
 import tensorflow as tf
 
 import ctl_keras as ctl
-from ctl_keras.export import servable
-from ctl_keras.export.export import export_run
-from ctl_keras.export.golden import TOLERANCE
+from ctl_keras.servable import signatures as servable
+from ctl_keras.servable.golden import TOLERANCE
 
 
 def golden_of(folder):
@@ -54,7 +53,7 @@ def test_an_export_that_answers_otherwise_is_not_published(run, tmp_path, monkey
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_optimized(run, tmp_path, precision):
-    folder = export_run(run, tmp_path / "looks", optimize=True, precision=precision)
+    folder = ctl.export(run, tmp_path / "looks", optimize=True, precision=precision)
     manifest, distances, answers = golden_of(folder)
     assert (manifest["optimized"], manifest["precision"]) == (True, precision)
     difference = np.abs(answers["hybrid_distance"].numpy() - distances).max()

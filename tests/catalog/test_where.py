@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ctl_keras as ctl
-from ctl_keras.retrieval.where import where
+from ctl_keras.catalog.where import where
 
 TABLE = pa.table(
     {

@@ -11,8 +11,8 @@ import tensorflow as tf
 from ctl_keras.data.images import picture_problem
 from ctl_keras.data.picture_files import read_image_bytes
 from ctl_keras.errors import InputError
-from ctl_keras.export.servable import category_names
 from ctl_keras.files import read_json, versions
+from ctl_keras.servable.signatures import category_names
 
 _BATCH = 32
 

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 import ctl_keras as ctl
-from ctl_keras.export import servable
-from ctl_keras.export.servable import Servable
+from ctl_keras.servable import signatures as servable
+from ctl_keras.servable.signatures import Signatures
 from ctl_keras.training.calibration import UNCALIBRATED
 from tests.conftest import SMALL
 from tests.serving.payloads import jpeg
@@ -31,7 +31,7 @@ def signatures(request, seen):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(servable, "decode_rows", counted)
         model = ctl.CompleteTheLook(["a|Shoes", "a|Hats"], 32, **SMALL, attention=request.param)
-        module = Servable(model, UNCALIBRATED)
+        module = Signatures(model, UNCALIBRATED)
     return lambda name, **inputs: module.signatures()[name](
         **{key: tf.constant(value) for key, value in inputs.items()}
     )

@@ -13,8 +13,8 @@ from PIL import Image
 
 import ctl_keras as ctl
 from ctl_keras.data.images import decode_image, resize_image
-from ctl_keras.export.servable import category_names
 from ctl_keras.files import versions
+from ctl_keras.servable.signatures import category_names
 from ctl_keras.training.calibration import UNCALIBRATED
 from tests.conftest import SMALL
 
@@ -264,15 +264,33 @@ def test_only_stock_ops_and_each_variable_once(version, run):
     assert size < 4 * sum(weights.values()) * 1.02 + 20_000
 
 
-def test_warmup_requests_cover_the_signatures_and_are_answered(version, signatures):
+def warmup_records(version):
     from tensorflow_serving.apis import prediction_log_pb2
 
-    raw = tf.data.TFRecordDataset(
-        str(version / "assets.extra" / "tf_serving_warmup_requests")
-    ).as_numpy_iterator()
-    requests = [
-        prediction_log_pb2.PredictionLog.FromString(record).predict_log.request for record in raw
-    ]
+    raw = tf.data.TFRecordDataset(str(version / "assets.extra" / "tf_serving_warmup_requests"))
+    logs = map(prediction_log_pb2.PredictionLog.FromString, raw.as_numpy_iterator())
+    return [log.predict_log.request for log in logs]
+
+
+def rows_of(request):
+    (rows,) = {tf.make_ndarray(value).shape[0] for value in request.inputs.values()}
+    return rows
+
+
+@pytest.mark.parametrize("asked", [None, 1, 6])
+def test_no_warmup_request_is_larger_than_the_manifest_says(run, tmp_path, asked, signatures):
+    """A server whose `max_batch_size` is smaller would refuse to load the version."""
+    version = ctl.export(run, tmp_path / "looks", warmup_batch_size=asked)
+    most = json.loads((version / "manifest.json").read_text())["warmup_batch_size"]
+    assert most == (asked or 1)
+    sizes = {}
+    for request in warmup_records(version):
+        sizes.setdefault(request.model_spec.signature_name, []).append(rows_of(request))
+    assert sizes == dict.fromkeys(signatures, [1, 2, 4, 6] if asked == 6 else [1])
+
+
+def test_warmup_requests_cover_the_signatures_and_are_answered(version, signatures):
+    requests = warmup_records(version)
     assert {request.model_spec.signature_name for request in requests} == set(signatures)
     for request in requests:
         inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}

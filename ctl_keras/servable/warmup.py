@@ -10,23 +10,24 @@ import tensorflow as tf
 
 from ctl_keras.data.images import MIN_SIDE
 
-# what a batching server pads its batches to (`server-files`), each of which is warmed up
-BATCH_SIZES = (1, 2, 4, 8, 16, 32)
-
 Request = tuple[str, dict[str, tf.Tensor]]
 
 
-def warmup_requests(categories: tuple[str, ...], dim: int, signatures: list[str]) -> list[Request]:
-    """A request for each signature and each of `BATCH_SIZES`.
+def warmup_requests(
+    categories: tuple[str, ...], dim: int, signatures: list[str], batch_size: int
+) -> list[Request]:
+    """Requests of 1, 2, 4 … rows up to `batch_size` for each signature.
 
     Args:
         categories: the model's categories.
         dim: int. Size of the embeddings.
         signatures: names of those that the export has.
+        batch_size: int. Rows of the largest request.
 
     Returns:
         Pairs of signature name and inputs.
     """
+    powers = [2**power for power in range(batch_size.bit_length()) if 2**power < batch_size]
     noise = np.random.default_rng(0).integers(
         256, size=(8 * MIN_SIDE, 8 * MIN_SIDE, 3), dtype=np.uint8
     )
@@ -44,7 +45,7 @@ def warmup_requests(categories: tuple[str, ...], dim: int, signatures: list[str]
     return [
         (name, {key: tf.repeat(row, size, axis=0) for key, row in inputs[name].items()})
         for name in signatures
-        for size in BATCH_SIZES
+        for size in [*powers, batch_size]
     ]
 
 

@@ -7,7 +7,7 @@ CATALOG/<n>/                the newest number counts; it is there whole or not a
     products.arrow          Arrow IPC file, memory-mapped: id, image, category, …, fingerprint,
                             picture_hash
     rejected.jsonl          {id, image, category, reason} of each product that was left out
-    manifest.json           format, model_hash, dim, count, counts of the last update, hash
+    manifest.json           format, weights_hash, dim, count, counts of the last update, hash
 ```
 Rows are sorted by category, so that a search in one category reads only its part; in a category
 those that have the same picture follow each other.
@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ctl_keras.catalog.ids import ids_mask
+from ctl_keras.catalog.where import where
 from ctl_keras.errors import InputError
 from ctl_keras.files import (
     json_hash,
@@ -31,8 +33,6 @@ from ctl_keras.files import (
     sha256,
     write_json,
 )
-from ctl_keras.retrieval.ids import ids_mask
-from ctl_keras.retrieval.where import where
 
 FORMAT = 2
 COLUMNS = ("id", "image", "category")
@@ -132,11 +132,11 @@ class Catalog:
         Raises:
             InputError: another model made the catalog.
         """
-        if manifest.get("model_hash") != self.manifest["model_hash"]:
+        if manifest.get("weights_hash") != self.manifest["weights_hash"]:
             raise InputError(
                 f"The catalog {self.folder} was embedded by another model "
-                f"({self.manifest['model_hash'][:12]}) than {model} "
-                f"({str(manifest.get('model_hash'))[:12]}): their vectors cannot be compared. "
+                f"({self.manifest['weights_hash'][:12]}) than {model} "
+                f"({str(manifest.get('weights_hash'))[:12]}): their vectors cannot be compared. "
                 "Embed it with this model."
             )
 
@@ -144,7 +144,7 @@ class Catalog:
         """Which products an expression over their columns is true for.
 
         Args:
-            expression: str, see `ctl_keras.retrieval.where.where`.
+            expression: str, see `ctl_keras.catalog.where.where`.
 
         Returns:
             bool `[products]`.
@@ -187,7 +187,7 @@ def write_catalog(
     fill: Callable[[np.ndarray], None],
     table: pa.Table,
     dim: int,
-    model_hash: str,
+    weights_hash: str,
     counts: dict[str, Any],
     rejected: Iterable[dict[str, Any]] = (),
     keep_duplicates: bool = False,
@@ -201,7 +201,7 @@ def write_catalog(
         table: `id`, `image`, `category`, `fingerprint`, `picture_hash` and further columns, sorted
             by category, and in a category such that rows with the same picture follow each other.
         dim: int. Size of the embeddings.
-        model_hash: str. The model's, from its export's manifest.
+        weights_hash: str. The model's, from its export's manifest.
         counts: dict of what the update did, kept in the manifest.
         rejected: dicts, one for each product that was left out.
         keep_duplicates: bool, see `build_catalog`. Defaults to False.
@@ -227,7 +227,7 @@ def write_catalog(
         files = {path.name: sha256(path) for path in sorted(new.iterdir())}
         manifest = {
             "format": FORMAT,
-            "model_hash": model_hash,
+            "weights_hash": weights_hash,
             "dim": dim,
             "count": table.num_rows,
             "categories": {

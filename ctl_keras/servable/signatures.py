@@ -17,19 +17,19 @@ _PARALLEL_ROWS = 4
 
 def decode_rows(data: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes and resizes a batch of pictures such that a bad one flags its own row and fails no
-    other.
+     other.
 
-    A `tf.data` pipeline drops what cannot be decoded, the one way to catch an error with stock ops
-    (serving notes); what is left goes to its rows. One pipeline for the batch took 0.7 of the time
-    of one for each row.
+     A `tf.data` pipeline drops what cannot be decoded, the one way to catch an error with stock ops
+    ; what is left goes to its rows. One pipeline for the batch took 0.7 of the time
+     of one for each row.
 
-    Args:
-        data: string tensor `[batch]`, the files' bytes.
-        size: int, pixels.
+     Args:
+         data: string tensor `[batch]`, the files' bytes.
+         size: int, pixels.
 
-    Returns:
-        float32 `[batch, size, size, 3]`, RGB 0..255, black where there is no picture, and bool
-        `[batch]`, whether the row's picture could be decoded.
+     Returns:
+         float32 `[batch, size, size, 3]`, RGB 0..255, black where there is no picture, and bool
+         `[batch]`, whether the row's picture could be decoded.
     """
     count = tf.shape(data, tf.int64)[0]
 
@@ -61,8 +61,8 @@ def traced(function: Callable[..., Any], signature: list[Any]) -> Any:
     return tf.function(function, signature).get_concrete_function()
 
 
-class Servable(tf.Module):
-    """The signatures of an export that need no catalogue; see design notes and `docs/serving.md`.
+class Signatures(tf.Module):
+    """The signatures of an export that need no catalogue, see `docs/serving.md`.
 
     Args:
         model: the trained model.

@@ -16,10 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ctl_keras as ctl
-from ctl_keras.retrieval import served_catalog
-from ctl_keras.retrieval.catalog import write_catalog
-from ctl_keras.retrieval.publish import add_catalog, loss, publish
-from ctl_keras.retrieval.served_catalog import ServedCatalog, quantized
+from ctl_keras.catalog.catalog import write_catalog
+from ctl_keras.servable import catalog_signatures as served_catalog
+from ctl_keras.servable.catalog_signatures import CatalogSignatures, quantized, storage_loss
 from ctl_keras.serving.server import DevelopmentServer
 from tests.conftest import SMALL
 
@@ -57,7 +56,7 @@ def make_catalog(folder, manifest, categories, embeddings=None, name="p"):
 
     hashes = pa.array(range(len(ids)), pa.int64())
     table = pa.table({**columns, "fingerprint": columns["id"], "picture_hash": hashes})
-    return write_catalog(folder, fill, table, vectors.shape[1], manifest["model_hash"], {})
+    return write_catalog(folder, fill, table, vectors.shape[1], manifest["weights_hash"], {})
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +75,8 @@ def version(exported, drawn_catalog, tmp_path_factory):
     """Version 1 of a base of its own, searched in many small blocks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(served_catalog, "_BLOCK", dict.fromkeys(served_catalog._BLOCK, 16))
-        return add_catalog(
-            exported, drawn_catalog.folder, tmp_path_factory.mktemp("with_catalog") / "looks"
-        )
+        to = tmp_path_factory.mktemp("with_catalog") / "looks"
+        return ctl.export(exported, to, catalog=drawn_catalog.folder)
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +219,7 @@ def test_manifest_card_and_warmup(version, exported, drawn_catalog):
         "recall_at_10": 1.0,
         "largest_error": 0.0,
     }
-    assert manifest["model_hash"] == plain["model_hash"]
+    assert manifest["weights_hash"] == plain["weights_hash"]
     assert {
         name: value for name, value in manifest["signatures"].items() if name in plain["signatures"]
     } == plain["signatures"]
@@ -256,15 +254,15 @@ def test_a_refreshed_catalog_leaves_the_model_alone(version, served, rows, pictu
     renewed = make_catalog(
         tmp_path / "new", served.manifest, [HATS] * 30, unit_vectors(30, seed=2), name="new"
     )
-    once = add_catalog(version, renewed.folder, tmp_path / "looks", vectors="int8")
-    folder = add_catalog(once, renewed.folder, tmp_path / "looks", vectors="int8")
+    once = ctl.export(version, tmp_path / "looks", catalog=renewed.folder, vectors="int8")
+    folder = ctl.export(once, tmp_path / "looks", catalog=renewed.folder, vectors="int8")
     assert folder == tmp_path / "looks" / "2"
     for name in ("variables/variables.data-00000-of-00001", "saved_model.pb"):
         sizes = [(path / name).stat().st_size for path in (version, once, folder)]
         assert sizes[1] < sizes[0] * 1.03
         assert sizes[2] < sizes[1] + 2000  # neither vectors nor layers of wrappers pile up
     model = ctl.LocalModel(folder)
-    assert model.manifest["model_hash"] == served.manifest["model_hash"]
+    assert model.manifest["weights_hash"] == served.manifest["weights_hash"]
     assert model.manifest["golden"] == served.manifest["golden"]
     old, new = (
         {str(w.name): w.numpy() for w in each.loaded.model.weights} for each in (served, model)
@@ -388,7 +386,7 @@ def test_without_inner_product_candidates_are_ranked_by_the_model(
     embeddings = plain.embed_product(products)["embedding"]
     catalog = make_catalog(tmp_path / "catalog", plain.manifest, [SHOES] * 12, embeddings)
     monkeypatch.setattr(served_catalog, "MOST", 3)
-    served = ctl.LocalModel(add_catalog(plain.folder, catalog.folder, tmp_path / "looks"))
+    served = ctl.LocalModel(ctl.export(plain.folder, tmp_path / "looks", catalog=catalog.folder))
     pairs = {
         "scene_bytes": pictures[:1] * 12,
         "product_bytes": products,
@@ -420,18 +418,12 @@ def test_without_inner_product_candidates_are_ranked_by_the_model(
 
 
 def test_from_a_run_in_one_go(run, exported, drawn_catalog, pictures, tmp_path):
-    folder = publish(
-        tmp_path / "looks",
-        run=run,
-        version=7,
-        catalog=drawn_catalog.folder,
-        vectors="int8",
-        optimize=True,
-    )
+    how = {"version": 7, "vectors": "int8", "optimize": True}
+    folder = ctl.export(run, tmp_path / "looks", catalog=drawn_catalog.folder, **how)
     assert [path.name for path in (tmp_path / "looks").iterdir()] == ["7"]
     served = ctl.LocalModel(folder)
     assert (served.manifest["optimized"], served.manifest["catalog"]["vectors"]) == (True, "int8")
-    assert served.manifest["model_hash"] == ctl.LocalModel(exported).manifest["model_hash"]
+    assert served.manifest["weights_hash"] == ctl.LocalModel(exported).manifest["weights_hash"]
     answer = ask(served, "recommend", scene_bytes=pictures[:1], category=["Hats"])
     expected = nearest(served, drawn_catalog, pictures[0], HATS)
     np.testing.assert_allclose(
@@ -441,35 +433,31 @@ def test_from_a_run_in_one_go(run, exported, drawn_catalog, pictures, tmp_path):
 
 def test_errors(exported, drawn_catalog, run, tmp_path, monkeypatch):
     manifest, to = ctl.LocalModel(exported).manifest, tmp_path / "looks"
-    other = make_catalog(tmp_path / "other", {**manifest, "model_hash": "0" * 64}, [SHOES])
+    other = make_catalog(tmp_path / "other", {**manifest, "weights_hash": "0" * 64}, [SHOES])
     with pytest.raises(
         ctl.InputError,
         match=r"The catalog .*other was embedded by another model \(000000000000\) than ",
     ):
-        add_catalog(exported, other.folder, to)
+        ctl.export(exported, to, catalog=other.folder)
     nothing = make_catalog(tmp_path / "nothing", manifest, [])
     with pytest.raises(ctl.InputError, match=r"The catalog .*nothing has no products"):
-        add_catalog(exported, nothing.folder, to)
+        ctl.export(exported, to, catalog=nothing.folder)
     with pytest.raises(
         ctl.InputError, match="`vectors` must be one of float32, bfloat16, int8. Received: 'int4'"
     ):
-        add_catalog(exported, drawn_catalog.folder, to, vectors="int4")
+        ctl.export(exported, to, catalog=drawn_catalog.folder, vectors="int4")
     with pytest.raises(ctl.InputError, match="already exists"):
-        add_catalog(exported, drawn_catalog.folder, exported, version=1)
+        ctl.export(exported, exported, catalog=drawn_catalog.folder, version=1)
     with pytest.raises(ctl.InputError, match="holds no catalog"):
-        add_catalog(exported, tmp_path / "none", to)
-    for wrong in ({}, {"run": run, "model": exported}):
-        with pytest.raises(ctl.InputError, match="Name either a run to export, or an export"):
-            publish(to, **wrong)
-    with pytest.raises(ctl.InputError, match="An export is written anew with a catalog only"):
-        publish(to, model=exported)
-    with pytest.raises(
-        ctl.InputError, match="`--optimize` and `--precision` are those of the export"
-    ):
-        publish(to, model=exported, catalog=drawn_catalog.folder, optimize=True)
+        ctl.export(exported, to, catalog=tmp_path / "none")
+    for wrong in ({}, {"catalog": drawn_catalog.folder, "optimize": True}):
+        with pytest.raises(ctl.InputError, match="all that can be changed of it is its catalog"):
+            ctl.export(exported, to, **wrong)
+    with pytest.raises(ctl.InputError, match="holds no export"):
+        ctl.export(tmp_path, to)
     monkeypatch.setattr(served_catalog, "_BUCKETS", 8)
     with pytest.raises(ctl.InputError, match=r"The ids 'p\d+-ü' and 'p\d+-ü' have the same hash"):
-        add_catalog(exported, drawn_catalog.folder, to)
+        ctl.export(exported, to, catalog=drawn_catalog.folder)
     assert not to.exists() or list(to.iterdir()) == []
 
 
@@ -501,7 +489,7 @@ class Searched:
             pictures = np.sort([*range(64), *range(0, 64, 3)])
             ids = np.array([f"id{row}" for row in range(len(pictures))], object)
             products = self.embeddings[pictures], ids, self.category[pictures], pictures
-            self.served = ServedCatalog(model, manifest, *products, vectors)
+            self.served = CatalogSignatures(model, manifest, *products, vectors)
         self.wanted = 5 if exact else 20
 
     def expected(self, query, category):
@@ -547,9 +535,9 @@ def test_what_fewer_bits_cost():
         back = tf.cast(values, tf.float32).numpy() * (1 if scale is None else scale[:, None])
         largest = np.abs(embeddings).max(axis=1, keepdims=True)
         assert (np.abs(back - embeddings) <= most * largest * 1.001).all()
-        cost = loss(embeddings, vectors)
+        cost = storage_loss(embeddings, vectors)
         assert cost["recall_at_10"] == 1 if vectors == "float32" else 0.9 < cost["recall_at_10"] < 1
         assert (cost["largest_error"] > 0) == (vectors != "float32")
         assert cost["largest_error"] < 0.02
     assert quantized(np.zeros((2, 4), np.float32), "int8")[0].tolist() == [[0] * 4] * 2
-    assert loss(embeddings[:3], "int8")["recall_at_10"] == 1
+    assert storage_loss(embeddings[:3], "int8")["recall_at_10"] == 1
