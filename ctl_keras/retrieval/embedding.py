@@ -143,8 +143,8 @@ def embed_pictures(
 
 
 def _pixels_hash(file: bytes) -> int:
-    """64 bits of the decoded picture: of 10 million pictures, two share them once in 400,000
-    times."""
+    """64 bits that stand for the decoded picture. Of 10 million pictures, the chance that any two
+    others share them is 3 in a million."""
     pixels = decode_image(tf.constant(file)).numpy()
     digest = hashlib.blake2b(str(pixels.shape).encode(), digest_size=8)
     digest.update(pixels)
