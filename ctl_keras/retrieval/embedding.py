@@ -32,6 +32,7 @@ _PART = 256  # pictures: what a killed process loses, some 5 seconds
 _READERS = 4
 _NOT_FINITE = "the model gives no finite embedding"
 _NO_BYTES = "the picture is empty or cannot be read"
+_decode = tf.function(decode_image, [tf.TensorSpec([], tf.string)])  # a third of the time
 
 Embed = Callable[[LocalModel, pa.Table, Path], None]
 
@@ -145,7 +146,7 @@ def embed_pictures(
 def _pixels_hash(file: bytes) -> int:
     """64 bits that stand for the decoded picture. Of 10 million pictures, the chance that any two
     others share them is 3 in a million."""
-    pixels = decode_image(tf.constant(file)).numpy()
+    pixels = _decode(tf.constant(file)).numpy()
     digest = hashlib.blake2b(str(pixels.shape).encode(), digest_size=8)
     digest.update(pixels)
     return int.from_bytes(digest.digest(), "big", signed=True)
