@@ -7,7 +7,7 @@ import numpy as np
 from ctl_keras.client.call import Answer
 from ctl_keras.client.serving_error import not_understood
 
-# rank and type of what each signature answers (docs/serving.md); an export may answer more
+# type and rank of what each signature answers (docs/serving.md); an export may answer more
 _FLAG, _ROW, _TABLE, _MAP = (np.bool_, 1), (np.float32, 1), (np.float32, 2), (np.float32, 3)
 _SCORES = ("hybrid_distance", "global_distance", "local_distance", "compatibility")
 _OUTPUTS: dict[str, dict[str, tuple[type, int]]] = {
@@ -28,58 +28,32 @@ def empty(signature: str) -> Answer:
 
 def checked(url: str, signature: str, rows: int, answer: Answer) -> Answer:
     """An answer that has the signature's outputs, each with a row for each row of the request.
-
-    Raises:
-        ServingError: it has not.
-    """
+    Raises `ServingError`: it has not."""
     if missing := sorted(set(_OUTPUTS[signature]) - set(answer)):
         raise not_understood(url, f"answers `{signature}` without {', '.join(missing)}")
     for name, value in answer.items():
-        rank = _OUTPUTS[signature].get(name, (None, value.ndim))[1]
-        if value.ndim != rank or len(value) != rows:
-            shape = f"`{name}` of the shape {list(value.shape)}"
-            raise not_understood(url, f"answers {rows} rows of `{signature}` with {shape}")
+        kind, rank = _OUTPUTS[signature].get(name, (value.dtype.type, value.ndim))
+        if value.ndim != rank or len(value) != rows or not np.issubdtype(value.dtype, kind):
+            what = f"`{name}` of the shape {list(value.shape)} and the type {value.dtype}"
+            raise not_understood(url, f"answers {rows} rows of `{signature}` with {what}")
     return answer
 
 
 def from_json(url: str, signature: str, rows: int, outputs: Any) -> Answer:
-    """The `outputs` of a REST answer in columns.
-
-    Raises:
-        ServingError: they are not such outputs.
-    """
-    expected = _OUTPUTS[signature]
+    """The `outputs` of a REST answer in columns. Raises `ServingError`: they are not such."""
     if not isinstance(outputs, dict):  # the server leaves out the name of an only output
-        outputs = {next(iter(expected)): outputs}
+        outputs = {next(iter(_OUTPUTS[signature])): outputs}
     try:
-        kinds = {name: expected.get(name, (None,))[0] for name in outputs}
-        arrays = {name: _array(value, kinds[name]) for name, value in outputs.items()}
-    except (TypeError, ValueError):
-        what = f"answers `{signature}` with something else than numbers"
-        raise not_understood(url, what) from None
-    return checked(url, signature, rows, arrays)
-
-
-def _array(value: Any, kind: type | None) -> np.ndarray:
-    array = np.asarray(value)
-    if kind is None:
-        return array.astype(np.float32) if array.dtype == np.float64 else array
-    kinds: dict[Any, str] = {np.bool_: "b", np.float32: "fi", np.str_: "U"}
-    if array.dtype.kind not in kinds[kind]:
-        raise TypeError
-    return array.astype(kind)
+        arrays = {name: np.asarray(value) for name, value in outputs.items()}
+    except ValueError:
+        raise not_understood(url, f"answers `{signature}` with ragged lists") from None
+    numbers = {name: a.astype(np.float32) for name, a in arrays.items() if a.dtype.kind in "fi"}
+    return checked(url, signature, rows, arrays | numbers)
 
 
 def model_metadata(url: str, document: Any) -> dict[str, Any]:
-    """A `GetModelMetadataResponse` in JSON, as REST sends it and protobuf writes it, in short.
-
-    Returns:
-        `{"model": str, "version": int, "signatures": {NAME: {"inputs": {NAME: {"dtype": str,
-        "shape": list}}, "outputs": …}}}`, -1 for a dimension of any size.
-
-    Raises:
-        ServingError: it is no such document.
-    """
+    """A `GetModelMetadataResponse` in JSON as `Client.metadata` returns it. Raises
+    `ServingError`."""
     try:
         signatures = document["metadata"]["signature_def"]["signature_def"]
         return {
@@ -96,28 +70,17 @@ def model_metadata(url: str, document: Any) -> dict[str, Any]:
 
 
 def _tensors(infos: dict[str, Any]) -> dict[str, Any]:
-    def described(info: dict[str, Any]) -> dict[str, Any]:
+    tensors = {}
+    for name, info in sorted(infos.items()):
         dtype = info["dtype"].removeprefix("DT_").lower()
-        dimensions = info.get("tensor_shape", {}).get("dim", [])
-        shape = [int(dimension.get("size", 0)) for dimension in dimensions]
-        return {
-            "dtype": {"float": "float32", "double": "float64"}.get(dtype, dtype),
-            "shape": shape,
-        }
-
-    return {name: described(info) for name, info in sorted(infos.items())}
+        shape = [int(dim.get("size", 0)) for dim in info.get("tensor_shape", {}).get("dim", [])]
+        dtype = {"float": "float32", "double": "float64"}.get(dtype, dtype)
+        tensors[name] = {"dtype": dtype, "shape": shape}
+    return tensors
 
 
 def version_states(url: str, document: Any) -> list[dict[str, Any]]:
-    """A `GetModelStatusResponse` in JSON, newest version first.
-
-    Returns:
-        `[{"version": int, "state": str, "error": str}, …]`; the state is START, LOADING, AVAILABLE,
-        UNLOADING or END, the error "" where there is none.
-
-    Raises:
-        ServingError: it is no such document.
-    """
+    """A `GetModelStatusResponse` in JSON as `Client.status` returns it. Raises `ServingError`."""
     try:
         rows = [
             {

@@ -2,10 +2,12 @@
 
 from asyncio import wrap_future
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from ctl_keras.client.call import Answer, Call
 from ctl_keras.client.methods import Methods
+
+T = TypeVar("T")
 
 
 class AsyncClient(Methods[Coroutine[Any, Any, Answer]]):
@@ -28,15 +30,15 @@ class AsyncClient(Methods[Coroutine[Any, Any, Answer]]):
 
     async def metadata(self) -> dict[str, Any]:
         """See `Client.metadata`."""
-        return await wrap_future(self._connection.metadata())
+        return await self._wait(self._connection.metadata())
 
     async def status(self) -> list[dict[str, Any]]:
         """See `Client.status`."""
-        return await wrap_future(self._connection.status())
+        return await self._wait(self._connection.status())
 
     async def close(self) -> None:
         """Closes the connections."""
-        await wrap_future(self._connection.close())
+        await self._wait(self._connection.close())
 
     async def __aenter__(self) -> "AsyncClient":
         return self
@@ -45,4 +47,7 @@ class AsyncClient(Methods[Coroutine[Any, Any, Answer]]):
         await self.close()
 
     async def _run(self, call: Call) -> Answer:
-        return await wrap_future(self._connection.run(call))
+        return await self._wait(self._connection.run(call))
+
+    async def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return await wrap_future(self._connection.start(coroutine))

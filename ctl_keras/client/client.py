@@ -1,6 +1,6 @@
 """The client of TensorFlow Serving, over REST or gRPC."""
 
-from concurrent.futures import Future
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from ctl_keras.client.call import Answer, Call
@@ -59,7 +59,7 @@ class Client(Methods[Answer]):
             TENSORS}}}`, where TENSORS is `{NAME: {"dtype": str, "shape": list}}`, with -1 for a
             dimension of any size.
         """
-        return _wait(self._connection.metadata())
+        return self._wait(self._connection.metadata())
 
     def status(self) -> list[dict[str, Any]]:
         """The versions that the server knows.
@@ -67,11 +67,11 @@ class Client(Methods[Answer]):
         Returns:
             Newest first, a dict each: `version`, int, `state` ("AVAILABLE"…) and `error`.
         """
-        return _wait(self._connection.status())
+        return self._wait(self._connection.status())
 
     def close(self) -> None:
         """Closes the connections."""
-        _wait(self._connection.close())
+        self._wait(self._connection.close())
 
     def __enter__(self) -> "Client":
         return self
@@ -80,12 +80,12 @@ class Client(Methods[Answer]):
         self.close()
 
     def _run(self, call: Call) -> Answer:
-        return _wait(self._connection.run(call))
+        return self._wait(self._connection.run(call))
 
-
-def _wait(future: "Future[T]") -> T:
-    try:
-        return future.result()
-    except BaseException:  # Ctrl-C ends the request, too
-        future.cancel()
-        raise
+    def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        future = self._connection.start(coroutine)
+        try:
+            return future.result()
+        except BaseException:  # Ctrl-C ends the request, too
+            future.cancel()
+            raise

@@ -6,12 +6,11 @@ for both `Client` and `AsyncClient`, and one deadline that no server escapes by 
 
 import asyncio
 import functools
-import itertools
 import os
 import random
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -41,11 +40,7 @@ if hasattr(os, "register_at_fork"):  # a forked process has no such thread
 
 
 class Connection:
-    """The requests of one client. Its methods may be called from any thread.
-
-    Args:
-        address: where to.
-        timeout, retries, batch_size: as `Client`.
+    """The requests of one client, from any thread. Args: as `Client`.
 
     Raises:
         InputError: a number is out of range, or the address's `ca_file` cannot be read.
@@ -61,6 +56,7 @@ class Connection:
             raise InputError(f"`batch_size` must be positive. Received: {batch_size}")
         self._url, self._timeout = address.url, timeout
         self._retries, self._batch_size = retries, batch_size
+        self._opened_in: asyncio.AbstractEventLoop | None = None
         self._transport: Any
         if address.is_grpc:
             from ctl_keras.client.grpc_transport import GrpcTransport
@@ -70,37 +66,19 @@ class Connection:
             from ctl_keras.client.rest_transport import RestTransport
 
             self._transport = RestTransport(address)
-        self._opened_in: asyncio.AbstractEventLoop | None = None
 
-    def run(self, call: Call) -> "Future[Answer]":
-        """Starts a call. Its result may raise `InputError` or `ServingError`."""
-        return self._start(self._run(call))
-
-    def metadata(self) -> "Future[dict[str, Any]]":
-        """Starts what `Client.metadata` returns."""
-        return self._start(self._read(self._transport.metadata, model_metadata))
-
-    def status(self) -> "Future[list[dict[str, Any]]]":
-        """Starts what `Client.status` returns."""
-        return self._start(self._read(self._transport.status, version_states))
-
-    def close(self) -> "Future[None]":
-        """Starts to close the connections."""
-        return self._start(self._transport.close())
-
-    def _start(self, coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
+    def start(self, coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
+        """Starts one of the coroutines below."""
         return asyncio.run_coroutine_threadsafe(coroutine, _event_loop())
 
-    async def _read(self, method: Callable[..., Any], described: Callable[[str, Any], T]) -> T:
-        return described(self._url, await self._send(method))
-
-    async def _run(self, call: Call) -> Answer:
+    async def run(self, call: Call) -> Answer:
+        """The answer to a call. Raises `InputError` or `ServingError`."""
         answers = []
         for start in range(0, call.rows, self._batch_size):
             stop = min(start + self._batch_size, call.rows)
             # in threads: reading pictures and JSON of megabytes would hold up all other requests
             message = await asyncio.to_thread(self._transport.encode, call, start, stop)
-            response = await self._send(self._transport.predict, message, call.signature)
+            response = await self._send("predict", message, call.signature)
             arguments = response, call.signature, stop - start
             answers.append(await asyncio.to_thread(self._transport.decode, *arguments))
         if not answers:
@@ -108,30 +86,43 @@ class Connection:
         joined = {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
         return call.finish(joined)
 
-    async def _send(self, method: Callable[..., Any], *arguments: Any) -> Any:
+    async def metadata(self) -> dict[str, Any]:
+        """What `Client.metadata` returns. Raises `ServingError`."""
+        return model_metadata(self._url, await self._send("metadata"))
+
+    async def status(self) -> list[dict[str, Any]]:
+        """What `Client.status` returns. Raises `ServingError`."""
+        return version_states(self._url, await self._send("status"))
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._transport.close()
+
+    async def _send(self, what: str, message: Any = None, signature: str = "") -> Any:
         loop = asyncio.get_running_loop()
         if self._opened_in is not loop:  # at the first request, and at the first one after a fork
             self._opened_in = loop
             self._transport.open()
         end = time.monotonic() + self._timeout
-        for attempt in itertools.count():
+        refusals = cuts = 0
+        while True:
             left = max(end - time.monotonic(), 1e-3)
             try:
-                return await asyncio.wait_for(method(*arguments, left), left)
+                sent = self._transport.send(what, message, signature, left)
+                return await asyncio.wait_for(sent, left)
             except asyncio.TimeoutError:
                 error = too_late(self._url, self._timeout)
             except ServingError as failure:
                 error = failure
-            pause = _pause(attempt, error.is_busy)
-            tries = float("inf") if error.is_busy and self._retries else self._retries
-            if not error.may_retry or attempt >= tries or time.monotonic() + pause >= end:
+            # at random: clients that failed together must not come back together
+            if error.is_busy:
+                refusals += 1
+                pause = random.uniform(0, min(_FIRST * 2**refusals, _LONGEST_IF_BUSY))
+            else:
+                cuts += 1
+                pause = random.uniform(0.5, 1) * min(_FIRST * 2**cuts, _LONGEST)
+            is_last = not error.may_retry or not self._retries or cuts > self._retries
+            if is_last or time.monotonic() + pause >= end:
                 error.hint = f"{error.hint} {proxy_hint(self._url)}".strip()
                 raise error
             await asyncio.sleep(pause)
-
-
-def _pause(attempt: int, is_busy: bool) -> float:
-    # at random: clients that failed together must not come back together
-    if is_busy:
-        return random.uniform(0, min(_FIRST * 2**attempt, _LONGEST_IF_BUSY))
-    return random.uniform(0.5, 1) * min(_FIRST * 2 ** (attempt + 1), _LONGEST)

@@ -7,13 +7,9 @@ import grpc
 import numpy as np
 import tensorflow as tf
 from google.protobuf.json_format import MessageToDict
-from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-)
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
+from tensorflow_serving.apis import model_service_pb2_grpc as models
+from tensorflow_serving.apis import prediction_service_pb2_grpc as predictions
 
 from ctl_keras.client.address import Address
 from ctl_keras.client.answers import checked
@@ -29,27 +25,12 @@ _OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
-_NO_CONNECTION = (
-    "failed to connect",
-    "connection refused",
-    "connection reset",
-    "socket closed",
-    "dns resolution",
-    "goaway",
-    "handshake",
-    "proxy",
-)
+# words of UNAVAILABLE without a server that answers
+_NO_CONNECTION = ("connect", "socket closed", "dns resolution", "goaway", "handshake", "proxy")
 
 
 class GrpcTransport:
-    """Sends requests by gRPC.
-
-    Args:
-        address: where to.
-
-    Raises:
-        InputError: `ca_file` cannot be read.
-    """
+    """Sends requests by gRPC. Raises `InputError`: `ca_file` cannot be read."""
 
     def __init__(self, address: Address):
         self._address = address
@@ -64,45 +45,46 @@ class GrpcTransport:
             self._channel = grpc.aio.insecure_channel(host, options=_OPTIONS)
         else:
             self._channel = grpc.aio.secure_channel(host, self._credentials, options=_OPTIONS)
-        self._predictions = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
-        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
-
-    def encode(self, call: Call, start: int, stop: int) -> Any:
-        """Some rows of a call as a `PredictRequest`. Raises `InputError`."""
-        message = self._named(predict_pb2.PredictRequest())
-        message.model_spec.signature_name = call.signature
-        for name, column in call.columns.items():
-            message.inputs[name].CopyFrom(tf.make_tensor_proto(column.rows(start, stop)))
-        return message
-
-    async def predict(self, message: Any, signature: str, seconds: float) -> Any:
-        """The answer to a message, for `decode`. Raises `ServingError`."""
-        return await self._send(self._predictions.Predict, message, seconds, signature)
-
-    def decode(self, response: Any, signature: str, rows: int) -> Answer:
-        """Arrays by output. Raises `ServingError`."""
-        answer = {name: _array(proto) for name, proto in response.outputs.items()}
-        return checked(self._address.url, signature, rows, answer)
-
-    async def metadata(self, seconds: float) -> dict[str, Any]:
-        """A `GetModelMetadataResponse` in JSON. Raises `ServingError`."""
-        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-        method = self._predictions.GetModelMetadata
-        return _document(await self._send(method, self._named(request), seconds))
-
-    async def status(self, seconds: float) -> dict[str, Any]:
-        """A `GetModelStatusResponse` in JSON. Raises `ServingError`."""
-        request = self._named(get_model_status_pb2.GetModelStatusRequest())
-        return _document(await self._send(self._models.GetModelStatus, request, seconds))
+        stub = predictions.PredictionServiceStub(self._channel)
+        status = models.ModelServiceStub(self._channel).GetModelStatus
+        self._methods = {
+            "predict": (stub.Predict, predict_pb2.PredictRequest),
+            "metadata": (stub.GetModelMetadata, get_model_metadata_pb2.GetModelMetadataRequest),
+            "status": (status, get_model_status_pb2.GetModelStatusRequest),
+        }
 
     async def close(self) -> None:
         """Closes the connections."""
         if self._channel is not None:
             await self._channel.close()
 
-    async def _send(self, method: Any, message: Any, seconds: float, signature: str = "") -> Any:
+    def encode(self, call: Call, start: int, stop: int) -> Any:
+        """Some rows of a call as a `PredictRequest`. Raises `InputError`."""
+        message = predict_pb2.PredictRequest()
+        message.model_spec.signature_name = call.signature
+        for name, column in call.columns.items():
+            message.inputs[name].CopyFrom(tf.make_tensor_proto(column.rows(start, stop)))
+        return message
+
+    def decode(self, response: Any, signature: str, rows: int) -> Answer:
+        """Arrays by output. Raises `ServingError`."""
+        answer = {name: _array(proto) for name, proto in response.outputs.items()}
+        return checked(self._address.url, signature, rows, answer)
+
+    async def send(self, what: str, message: Any, signature: str, seconds: float) -> Any:
+        """The answer to "predict", and the JSON document that REST would answer to "metadata" and
+        "status". Raises `ServingError`."""
+        method, kind = self._methods[what]
+        message = message or kind()
+        message.model_spec.name = self._address.model
+        if what == "metadata":
+            message.metadata_field[:] = ["signature_def"]
+        if self._address.version is not None:
+            message.model_spec.version.value = self._address.version
+        if self._address.label is not None:
+            message.model_spec.version_label = self._address.label
         try:
-            return await method(message, timeout=seconds, metadata=self._headers)
+            response = await method(message, timeout=seconds, metadata=self._headers)
         except grpc.RpcError as error:
             status, details = error.code().name, error.details() or ""
             if status == "DEADLINE_EXCEEDED":
@@ -110,20 +92,14 @@ class GrpcTransport:
             if status == "UNAVAILABLE" and any(sign in details.lower() for sign in _NO_CONNECTION):
                 raise unreachable(self._address.url, details) from None
             raise refused(status, details, signature, message.ByteSize()) from None
-
-    def _named(self, message: Any) -> Any:
-        message.model_spec.name = self._address.model
-        if self._address.version is not None:
-            message.model_spec.version.value = self._address.version
-        if self._address.label is not None:
-            message.model_spec.version_label = self._address.label
-        return message
+        is_answer = what == "predict"
+        return response if is_answer else MessageToDict(response, preserving_proto_field_name=True)
 
 
 def _credentials(address: Address) -> grpc.ChannelCredentials:
-    if address.ca_file is None:
-        return grpc.ssl_channel_credentials()
     try:
+        if address.ca_file is None:
+            return grpc.ssl_channel_credentials()
         with open(address.ca_file, "rb") as file:
             return grpc.ssl_channel_credentials(file.read())
     except OSError as error:
@@ -137,7 +113,3 @@ def _array(proto: Any) -> np.ndarray:
         return array
     texts = [value.decode("utf-8", "replace") for value in array.ravel()]
     return np.array(texts, np.str_).reshape(array.shape)
-
-
-def _document(message: Any) -> dict[str, Any]:
-    return MessageToDict(message, preserving_proto_field_name=True)

@@ -13,7 +13,7 @@ class ServingError(RuntimeError):
         status: name of the gRPC status, also over REST: "INVALID_ARGUMENT", "NOT_FOUND",
             "UNAVAILABLE", "DEADLINE_EXCEEDED"…
         message: the server's message, or what happened on the way.
-        hint: what to do. Defaults to "".
+        hint: what to do, or "".
         may_retry: whether the same request may succeed when it is sent again. Defaults to False.
         is_busy: whether the server refused because of its load. Defaults to False.
 
@@ -21,12 +21,7 @@ class ServingError(RuntimeError):
     """
 
     def __init__(
-        self,
-        status: str,
-        message: str,
-        hint: str = "",
-        may_retry: bool = False,
-        is_busy: bool = False,
+        self, status: str, message: str, hint: str, may_retry: bool = False, is_busy: bool = False
     ):
         super().__init__(status, message, hint, may_retry, is_busy)
         self.status, self.message, self.hint = status, message, hint
@@ -37,11 +32,8 @@ class ServingError(RuntimeError):
 
 
 _CATALOG = "The export has no catalog: export with one (`ctl-keras export --catalog DIR`)."
-_MISSING = {
-    "recommend": _CATALOG,
-    "rerank": _CATALOG,
-    "score_embeddings": "The model's distance has no inner-product form: use `score_pairs`.",
-}
+_MISSING = {"recommend": _CATALOG, "rerank": _CATALOG}
+_MISSING["score_embeddings"] = "The distance has no inner-product form: use `score_pairs`."
 _BUSY = (
     "The server is overloaded, starting or stopping: send fewer requests at once, raise `timeout`, "
     "or give the server more threads or a longer queue (`ctl-keras server-files`)."
@@ -62,18 +54,12 @@ _USUAL_LIMIT = 4 * 2**20  # bytes: gRPC's own, and that of many a proxy
 
 
 def refused(status: str, message: str, signature: str = "", size: int = 0) -> ServingError:
-    """The error for a server's own refusal, with the hint that fits.
+    """The error for a server's own refusal of a request of `size` bytes, with the hint that fits.
 
     A server that lacks threads and one that finds a message too large both answer
     RESOURCE_EXHAUSTED. Their words tell them apart; where these say neither, the size does.
-
-    Args:
-        status: name of the gRPC status.
-        message: the server's message.
-        signature: name of the signature that was called. Defaults to "", none.
-        size: int. Bytes of the request. Defaults to 0.
     """
-    message = " ".join(message.split()) or "(no message)"
+    message = " ".join(message.split()).rstrip(".") or "(no message)"
     words = message.lower()
     too_large = any(sign in words for sign in _TOO_LARGE) or (
         size > _USUAL_LIMIT and not any(sign in words for sign in _LOAD)
@@ -86,8 +72,7 @@ def refused(status: str, message: str, signature: str = "", size: int = 0) -> Se
         hint = "Set `batch_size` to at most the last of the server's allowed batch sizes."
     else:
         hint = _BUSY if busy else _BY_STATUS.get(status, "")
-    message = message if message.endswith((".", ")")) else f"{message}."
-    return ServingError(status, message, hint, may_retry=busy, is_busy=busy)
+    return ServingError(status, f"{message}.", hint, may_retry=busy, is_busy=busy)
 
 
 def unreachable(url: str, reason: str) -> ServingError:

@@ -22,23 +22,22 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc as predictions
 from ctl_keras.errors import InputError
 from ctl_keras.serving.versions import RefusedError, VersionStore
 
-# without the last, two servers share a port, and each gets some of the requests
-_OPTIONS = {"max_receive_message_length": -1, "max_send_message_length": -1, "so_reuseport": 0}
+_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+# else two servers share a port, and each gets some of the requests
+_OPTIONS += [("grpc.so_reuseport", 0)]
 # TensorFlow Serving answers in typed fields, and there are clients that read `float_val`
 _FIELDS = {tf.float32: "float_val", tf.bool: "bool_val", tf.string: "string_val"}
 _VERSION = r"(?:/versions/(?P<version>\d{1,18})|/labels/(?P<label>[^/:]+))?"
 _ROUTE = re.compile(rf"/v1/models/(?P<name>[^/:]+){_VERSION}(?P<what>:predict|/metadata|)")
 _KINDS = {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}  # of numpy: what JSON may give for a dtype
 # the argument that prints fields with their defaults was renamed in protobuf 5.26
-_DEFAULTS = {"always_print_fields_with_no_presence", "including_default_value_fields"}
-_DEFAULTS &= inspect.signature(MessageToDict).parameters.keys()
+_NAMES = {"always_print_fields_with_no_presence", "including_default_value_fields"}
+_JSON = dict.fromkeys(_NAMES & inspect.signature(MessageToDict).parameters.keys(), True)
 
 
 def start_grpc(store: VersionStore, host: str, port: int) -> tuple[grpc.Server, int]:
-    """A running server and its port; 0 asks for any free one. Raises `InputError`: the address
-    cannot be listened on."""
-    options = [(f"grpc.{name}", value) for name, value in _OPTIONS.items()]
-    server = grpc.server(ThreadPoolExecutor(32, "grpc"), options=options)
+    """A running server and its port; 0 asks for any free one. Raises `InputError`."""
+    server = grpc.server(ThreadPoolExecutor(32, "grpc"), options=_OPTIONS)
     predictions.add_PredictionServiceServicer_to_server(_Answers(store), server)
     models.add_ModelServiceServicer_to_server(_Answers(store), server)
     try:
@@ -108,8 +107,7 @@ def _status(store: VersionStore, request: Any) -> Any:
 
 
 class RestServer(ThreadingHTTPServer):
-    """A running server; port 0 asks for any free one. Raises `InputError`: the address cannot be
-    listened on."""
+    """A running server; port 0 asks for any free one. Raises `InputError`."""
 
     daemon_threads = False  # `stop` waits for them
     request_queue_size = 128
@@ -216,8 +214,6 @@ def _array(values: Any, info: Any) -> np.ndarray:
 def _bytes(value: Any) -> bytes:
     if isinstance(value, str):
         return value.encode()
-    if value.keys() != {"b64"}:
-        raise ValueError("not formatted correctly for base64 data")
     return base64.b64decode(value["b64"] + "=" * (-len(value["b64"]) % 4), validate=True)
 
 
@@ -230,5 +226,4 @@ def _values(array: np.ndarray) -> Any:
 
 
 def _dict(message: Any) -> dict[str, Any]:
-    options = dict.fromkeys(_DEFAULTS, True)
-    return MessageToDict(message, preserving_proto_field_name=True, **options)
+    return MessageToDict(message, preserving_proto_field_name=True, **_JSON)

@@ -16,8 +16,7 @@ _POLL_SECONDS = 1.0  # TensorFlow Serving's file_system_poll_wait_seconds
 
 
 class DevelopmentServer:
-    """Serves one model from threads of this process, from when it is made until `stop`. New
-    versions are picked up within a second.
+    """Serves one model from threads of this process, until `stop`.
 
     Args:
         model: `saved_models/NAME`.
@@ -52,8 +51,7 @@ class DevelopmentServer:
         self.rest_address = f"{host}:{self._rest.server_port}"
         self.grpc_address = f"{host}:{port}"
         self._stopping = threading.Event()
-        self._poller = threading.Thread(target=self._poll, name="versions", daemon=True)
-        self._poller.start()
+        threading.Thread(target=self._poll, daemon=True).start()
 
     def stop(self) -> None:
         """Takes no more requests and waits up to a minute for those that run."""
@@ -61,7 +59,6 @@ class DevelopmentServer:
         drained = self._grpc.stop(60)
         self._rest.stop()
         drained.wait()
-        self._poller.join()
 
     def __enter__(self) -> "DevelopmentServer":
         return self
@@ -80,14 +77,12 @@ def serve(
 ) -> None:
     """Serves until SIGINT or SIGTERM, then lets the running requests end. Args, Raises: as
     `DevelopmentServer`; `labels` are strings such as "stable=1"."""
-    pairs = [label.rpartition("=") for label in labels]
-    for before, _, version in pairs:
-        if not before or not version.isdecimal():
-            raise InputError(f"A label looks like stable=1. Received: {before or version}")
-    numbers = {label: int(version) for label, _, version in pairs}
+    try:
+        numbers = {label: int(version) for label, version in (one.split("=") for one in labels)}
+    except ValueError:
+        raise InputError(f"A label looks like stable=1. Received: {', '.join(labels)}") from None
     with DevelopmentServer(model, name, rest_port, grpc_port, host, numbers) as server:
         rest = f"http://{server.rest_address}/v1/models/{server.name}"
-        # before anybody reads that it runs
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         _tell(
             f"Development server for {server.name}: REST on {rest}, gRPC on {server.grpc_address}. "

@@ -25,9 +25,7 @@ class Version:
     """A version in memory, until nobody holds it.
 
     A session of TensorFlow 1, not `tf.saved_model.load`: it is what TensorFlow Serving runs, it
-    loads several times faster, and it gives the memory back. Raises any exception if the folder
-    cannot be loaded, or fails its warm-up.
-    """
+    loads several times faster, and it gives the memory back."""
 
     def __init__(self, folder: Path):
         self.number = int(folder.name)
@@ -46,15 +44,13 @@ class Version:
         """The `SignatureDef` of a name; "" is `serving_default`. Raises `RefusedError`."""
         signature = self.signatures.get(name or "serving_default")
         if signature is None or not signature.inputs:
-            message = f'Serving signature name: "{name}" not found in signature def'
-            raise RefusedError("FAILED_PRECONDITION", message)
+            raise RefusedError("FAILED_PRECONDITION", f'Serving signature "{name}" not found')
         return signature
 
     def predict(
         self, name: str, inputs: Mapping[str, np.ndarray], output_filter: Sequence[str] = ()
     ) -> dict[str, np.ndarray]:
-        """The outputs of a signature, or those that `output_filter` names. Raises
-        `RefusedError`."""
+        """The outputs, or those that `output_filter` names. Raises `RefusedError`."""
         signature = self.signature(name)
         expected, outputs = signature.inputs, signature.outputs
         wanted = list(output_filter) or sorted(outputs)
@@ -73,8 +69,7 @@ class Version:
 
 class VersionStore:
     """The newest version below `folder`, and those that `labels` name. `states` has the state of
-    each version seen, and why it cannot be served. One thread calls `poll`. Raises `InputError`:
-    there is no version, a labelled one is missing, or one cannot be loaded."""
+    each version seen, and why it cannot be served. One thread calls `poll`. Raises `InputError`."""
 
     def __init__(
         self, folder: Path, name: str, labels: Mapping[str, int], tell: Callable[[str], None]

@@ -38,7 +38,7 @@ class StubServer:
         self._answer = answer
         tls = "s" if certificate else ""
         if scheme == "http":
-            self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+            self._server = _HttpServer(("127.0.0.1", 0), _handler(self))
             if certificate:
                 import ssl
 
@@ -81,6 +81,10 @@ class StubServer:
             self._server.server_close()
         else:
             self._server.stop(None)
+
+
+class _HttpServer(ThreadingHTTPServer):
+    request_queue_size = 128  # connections of many threads at once
 
 
 def _handler(stub):
