@@ -20,8 +20,10 @@ test = [
     *serving,
     *faiss,
     "hypothesis>=6.100,<7",
+    "jsonschema>=4.20,<5",
     "pytest>=8,<10",
     "pytest-xdist>=3.5,<4",
+    "pyyaml>=6,<7",
 ]
 lint = ["griffelib>=2,<3", "mypy>=2,<3", "ruff>=0.17,<0.18"]
 

@@ -35,7 +35,7 @@ _FENCE = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _LANGUAGES = ("sh", "python", "toml", "json", "")  # a block without a language is only looked at
-_PROGRAMS = ("ctl-keras", "curl", "cp")  # nothing that installs, or needs what is not here
+_PROGRAMS = ("ctl-keras", "curl", "cp", "printf")  # none that installs or needs what is not here
 _SIZE = 32
 
 

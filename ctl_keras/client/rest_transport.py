@@ -69,7 +69,7 @@ class RestTransport:
             raise not_understood(self._url, "answers without `outputs`")
         return from_json(self._url, signature, rows, document["outputs"])
 
-    async def send(self, what: str, message: bytes, signature: str, seconds: float) -> Any:
+    async def send(self, what: str, message: bytes | None, signature: str, seconds: float) -> Any:
         """The JSON document that answers "predict", "metadata" or "status". Raises
         `ServingError`."""
         httpx, method = self._httpx, "POST" if message else "GET"
@@ -94,7 +94,7 @@ class RestTransport:
         if code == 502:
             raise unreachable(self._url, words)
         status = _STATUS.get(code, "INTERNAL" if code >= 500 else "INVALID_ARGUMENT")
-        raise refused(status, words, signature, len(message))
+        raise refused(status, words, signature, len(message or b""))
 
 
 def _value(value: Any) -> Any:
