@@ -84,11 +84,11 @@ def serve(
     with DevelopmentServer(model, name, rest_port, grpc_port, host, numbers) as server:
         rest = f"http://{server.rest_address}/v1/models/{server.name}"
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        _tell(
-            f"Development server for {server.name}: REST on {rest}, gRPC on {server.grpc_address}. "
-            "For production use TensorFlow Serving (docs/serving.md)."
-        )
         with contextlib.suppress(KeyboardInterrupt):
+            _tell(
+                f"Development server for {server.name}: REST on {rest}, gRPC on "
+                f"{server.grpc_address}. For production use TensorFlow Serving (docs/serving.md)."
+            )
             threading.Event().wait()
         _tell("Stopping after the running requests…")
 
