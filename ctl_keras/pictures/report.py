@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from ctl_keras.data.batches import image_batches
 from ctl_keras.data.pairs import Pairs
 from ctl_keras.data.records import read_manifest
 from ctl_keras.errors import InputError
@@ -24,11 +23,12 @@ from ctl_keras.pictures.boards import (
     save,
     short_name,
 )
+from ctl_keras.pictures.report_attention import attention_maps, pictures
 from ctl_keras.pictures.report_images import page_style
 from ctl_keras.pictures.report_page import render, template
 from ctl_keras.pictures.report_run import read_evaluated_run
 
-SCENES, RANKED, CATEGORIES = 6, 6, 6
+SCENES, RANKED = 6, 6
 PAGE = "report.html"
 
 
@@ -128,14 +128,14 @@ def ranked_rows(
         ranker: the model's, where there is one already. Defaults to a new one.
     """
     rank = ranker or model_rankers(model, pairs, 32)["model"]
-    scenes = _pictures(pairs, pairs.scene[rows], pairs.window[rows], model.image_size)
-    own = _pictures(pairs, pairs.product[rows], None, model.image_size)
+    scenes = pictures(pairs, pairs.scene[rows], pairs.window[rows], model.image_size)
+    own = pictures(pairs, pairs.product[rows], None, model.image_size)
     result = []
     for number, row in enumerate(rows):
         candidates = pairs.category_products[pairs.category[row]]
         distances = rank(np.array([row]), candidates)[0]
         nearest = np.argsort(distances, kind="stable")[:count]
-        pictures = _pictures(pairs, candidates[nearest], None, model.image_size)
+        drawn = pictures(pairs, candidates[nearest], None, model.image_size)
         is_own = pairs.is_positive(pairs.scene[row], candidates[nearest])
         own_distance = distances[np.searchsorted(candidates, pairs.product[row])]
         others = distances[~pairs.is_positive(pairs.scene[row], candidates)]
@@ -147,7 +147,7 @@ def ranked_rows(
                 "title": short_name(pairs.categories[pairs.category[row]]),
                 "rank": f"{1 + nearer:g} of {1 + len(others)}",
                 "ranked": list(
-                    zip(pictures, distances[nearest].tolist(), is_own.tolist(), strict=True)
+                    zip(drawn, distances[nearest].tolist(), is_own.tolist(), strict=True)
                 ),
             }
         )
@@ -155,8 +155,7 @@ def ranked_rows(
 
 
 def attention_figure(model: CompleteTheLook, pairs: Pairs, rows: np.ndarray) -> Any:
-    """Attention of the model over some scenes, for up to six categories; without a category vector
-    one map a scene.
+    """Draws what `attention_maps` gives over some scenes.
 
     Args:
         model: the trained model.
@@ -166,20 +165,10 @@ def attention_figure(model: CompleteTheLook, pairs: Pairs, rows: np.ndarray) -> 
     Returns:
         A matplotlib figure.
     """
-    by_category = model.config.attention == "category"
-    shown = range(min(CATEGORIES, len(model.categories))) if by_category else range(1)
-    scenes = _pictures(pairs, pairs.scene[rows], pairs.window[rows], model.image_size)
-    maps = [
-        model.scene_tower.predict(
-            {"scene": scenes, "category": np.full(len(rows), index, np.int32)}, verbose=0
-        )["attention"]
-        for index in shown
-    ]
-    names = (
-        [model.categories[index] for index in shown] if by_category else [model.config.attention]
-    )
+    maps = attention_maps(model, pairs, rows)
+    scenes = pictures(pairs, pairs.scene[rows], pairs.window[rows], model.image_size)
     titles = [f"{short_name(pairs.categories[pairs.category[row]])} cut out" for row in rows]
-    return attention_board(scenes, np.stack(maps, axis=1), names, titles)
+    return attention_board(scenes, np.stack([*maps.values()], axis=1), [*maps], titles)
 
 
 def _spread(pairs: Pairs, count: int) -> np.ndarray:
@@ -199,9 +188,3 @@ def _spread(pairs: Pairs, count: int) -> np.ndarray:
                 chosen.append(int(row))
                 scenes.add(pairs.scene[row])
     return np.array(chosen, int)
-
-
-def _pictures(pairs: Pairs, rows: np.ndarray, windows: np.ndarray | None, size: int) -> np.ndarray:
-    return np.concatenate(
-        list(image_batches(pairs.images, rows, windows, 32, size).as_numpy_iterator())
-    )

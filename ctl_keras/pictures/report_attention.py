@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ctl_keras.data.batches import image_batches
+from ctl_keras.data.pairs import Pairs
+from ctl_keras.models.complete_the_look import CompleteTheLook
 from ctl_keras.pictures.boards import short_name
 from ctl_keras.pictures.report_images import Picture, scene_picture
 from ctl_keras.pictures.report_run import EvaluatedRun
@@ -23,44 +25,56 @@ class AttendedScene:
     overlays: tuple[tuple[str, float, Picture], ...]
 
 
-def attended_scenes(run: EvaluatedRun, rows: np.ndarray) -> list[AttendedScene]:
-    """The attention over some scenes: for the split's six largest categories, or, where the product
-    is the key, for the scene's own product. Nothing where all regions weigh the same.
+def attention_maps(model: CompleteTheLook, pairs: Pairs, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """The attention over the scenes of some pairs: for the table's six largest categories; where
+    the product is the key, for the scene's own product; else one map a scene.
 
     Args:
-        run: the run.
-        rows: int array, rows of its pairs, whose scenes are shown.
+        model: the trained model, whose categories `pairs.category` indexes.
+        pairs: the table.
+        rows: int array `[rows]`.
+
+    Returns:
+        What for -> float `[rows, height, width]`.
     """
-    model, pairs = run.model, run.pairs
-    if model.config.attention == "uniform" or model.config.distance == "global":
-        return []
-    pictures = image_batches(
-        pairs.images, pairs.scene[rows], pairs.window[rows], 32, model.image_size
-    )
-    pictures = np.concatenate(list(pictures.as_numpy_iterator()))
-    asked = {"scene": pictures, "category": pairs.category[rows].astype(np.int32)}
-    towers = model.scene_tower.predict(asked, verbose=0)
+    categories = pairs.category.astype(np.int32)
+    scenes = pictures(pairs, pairs.scene[rows], pairs.window[rows], model.image_size)
+    towers = model.scene_tower.predict({"scene": scenes, "category": categories[rows]}, verbose=0)
     if model.config.attention == "category":
-        counts = np.bincount(pairs.category, minlength=len(pairs.categories))
-        shown = np.sort(
-            np.argsort(-counts, kind="stable")[: min(CATEGORIES, np.count_nonzero(counts))]
-        )
-        maps = {
+        counts = np.bincount(categories)
+        largest = np.argsort(-counts, kind="stable")[: min(CATEGORIES, np.count_nonzero(counts))]
+        asked = {index: np.full(len(rows), index, np.int32) for index in np.sort(largest)}
+        return {
             short_name(pairs.categories[index]): np.asarray(
-                model.for_category(towers, np.full(len(rows), index, np.int32))["attention"]
+                model.for_category(towers, category)["attention"]
             )
-            for index in shown
+            for index, category in asked.items()
         }
-    else:
-        products = model.product_tower.predict(
-            image_batches(pairs.images, pairs.product[rows], None, 32, model.image_size), verbose=0
-        )
-        weights = model.get_layer("attention")(towers["attention_embeddings"], products[:, None])
-        maps = {"its own product": np.asarray(weights).reshape(len(rows), *model.grid)}
+    if model.config.attention == "product" and model.config.distance != "global":
+        own = pictures(pairs, pairs.product[rows], None, model.image_size)
+        products = model.product_tower.predict(own, verbose=0)[:, None]
+        weights = model.get_layer("attention")(towers["attention_embeddings"], products)
+        return {"its own product": np.asarray(weights).reshape(len(rows), *model.grid)}
+    return {model.config.attention: towers["attention"]}
+
+
+def attended_scenes(run: EvaluatedRun, rows: np.ndarray) -> list[AttendedScene]:
+    """The attention over the scenes of some rows of the run's pairs, as `attention_maps` gives it.
+    Nothing where all regions weigh the same."""
+    if run.model.config.attention == "uniform" or run.model.config.distance == "global":
+        return []
+    maps = attention_maps(run.model, run.pairs, rows)
     return [
         _attended(run, row, {name: values[number] for name, values in maps.items()})
         for number, row in enumerate(rows)
     ]
+
+
+def pictures(pairs: Pairs, rows: np.ndarray, windows: np.ndarray | None, size: int) -> np.ndarray:
+    """Pictures as the model sees them, float32 `[rows, size, size, 3]`."""
+    return np.concatenate(
+        list(image_batches(pairs.images, rows, windows, 32, size).as_numpy_iterator())
+    )
 
 
 def _attended(run: EvaluatedRun, row: int, maps: dict[str, np.ndarray]) -> AttendedScene:
