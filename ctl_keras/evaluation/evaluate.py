@@ -17,6 +17,7 @@ from ctl_keras.evaluation.rankers import all_rankers
 from ctl_keras.evaluation.ranking import SceneBootstrap, rank_metrics, summarise
 from ctl_keras.evaluation.reliability import reliability
 from ctl_keras.evaluation.stored import run_hash, write_evaluation
+from ctl_keras.evaluation.verdict import verdict
 from ctl_keras.files import read_json, write_json
 from ctl_keras.models.complete_the_look import CompleteTheLook
 from ctl_keras.settings import from_dict
@@ -53,13 +54,14 @@ def evaluate(
             baseline is left out with a warning.
 
     Returns:
-        `{"split", "pairs", "left_out", "candidates", "model": M, "baselines": {NAME: M},
-        "calibration"}`: M as `summarise` gives it, for a baseline with `"model_minus_baseline"`:
-        the paired difference, as `SceneBootstrap.figures` gives it; `left_out` a dict reason ->
-        number of pairs; `candidates` the SHA-256 of the candidate lists; `calibration` as
-        `reliability` gives it; `by_box`, if some pairs have no box, the model's figures apart of
-        the pairs `"with"` and `"without"` one. The baselines are `popularity`, `untrained_cosine`,
-        `colour_histogram` and the model's own parts, see `model_rankers`.
+        `{"verdict", "split", "pairs", "scenes", "left_out", "candidates", "model": M, "baselines":
+        {NAME: M}, "calibration"}`: the verdict as `verdict` words it; M as `summarise` gives it,
+        for a baseline with `"model_minus_baseline"`: the paired difference, as
+        `SceneBootstrap.figures` gives it; `left_out` a dict reason -> number of pairs;
+        `candidates` the SHA-256 of the candidate lists; `calibration` as `reliability` gives it;
+        `by_box`, if some pairs have no box, the model's figures apart of the pairs `"with"` and
+        `"without"` one. The baselines are `popularity`, `untrained_cosine`, `colour_histogram` and
+        the model's own parts, see `model_rankers`.
 
     Raises:
         InputError: no pair can be evaluated.
@@ -135,6 +137,7 @@ def _evaluated(
     result = {
         "split": pairs.split_name,
         "pairs": len(ranked),
+        "scenes": len(np.unique(ranked.scene)),
         "left_out": left_out,
         "candidates": candidates_hash(pairs),
         "model": figures.pop("model"),
@@ -154,7 +157,7 @@ def _evaluated(
         }
     if calibration is not None:
         result["calibration"] = reliability(known, rankers["model"], calibration)
-    return result, ranked, values["model"]
+    return {"verdict": verdict(result), **result}, ranked, values["model"]
 
 
 def backbone_is_untrained(model: CompleteTheLook) -> bool:

@@ -136,10 +136,10 @@ def summarise(pairs: Pairs, values: np.ndarray, bootstrap: SceneBootstrap) -> di
 
     Returns:
         `{"binary_accuracy": {"value", "low", "high", "n"}, "hit@1", "hit@10", "mrr", "by_category":
-        {name: the same}}`.
+        {name: the same, with "candidates", their number}}`.
     """
     by_category = {
-        name: bootstrap.figures(values, rows)
+        name: bootstrap.figures(values, rows) | {"candidates": len(pairs.category_products[index])}
         for index, name in enumerate(pairs.categories)
         if len(rows := np.flatnonzero(pairs.category == index))
     }

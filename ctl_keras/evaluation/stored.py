@@ -19,7 +19,7 @@ from ctl_keras.evaluation.ranking import METRICS
 from ctl_keras.files import json_hash, new_file, read_json, sha256, write_json
 from ctl_keras.training.run import INITIAL
 
-FORMAT = 1  # of an evaluation: another where it is made in another way
+FORMAT = 2  # of an evaluation: another where it is made in another way
 
 
 @dataclass(frozen=True)

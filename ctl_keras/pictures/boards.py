@@ -9,6 +9,7 @@ import numpy as np
 
 INK = "#222222"
 POSITIVE, NEGATIVE = "#1a7f37", "#b35900"
+_FIVE_PAIRS = 10.0  # weight of a calibration's bin: a pair has 2, its product's and its negatives'
 
 
 def new_figure(rows: int, columns: int, cell: tuple[float, float]) -> tuple[Any, np.ndarray]:
@@ -98,7 +99,8 @@ def loss_curve(history: Sequence[dict[str, float]], margin: float) -> Any:
 
 def calibration_curve(calibration: dict[str, Any]) -> Any:
     """Share of positives by probability, beside the diagonal of a perfect calibration; the larger a
-    dot, the more pairs.
+    dot, the more pairs. Bins with next to no weight (less than 1 %, or than five pairs have) are
+    faint, and the curve passes them by.
 
     Args:
         calibration: what `reliability` gives.
@@ -120,10 +122,16 @@ def calibration_curve(calibration: dict[str, Any]) -> Any:
     )
     axis.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":", label="perfect")
     filled = [part for part in calibration["bins"] if part["count"]]
-    x, y = [part["probability"] for part in filled], [part["positives"] for part in filled]
-    share = np.array([part["count"] for part in filled]) / sum(part["count"] for part in filled)
-    axis.plot(x, y, color=POSITIVE, label="model")
-    axis.scatter(x, y, s=10 + 400 * share, color=POSITIVE, alpha=0.6, clip_on=False)
+    x, y, weight = (
+        np.array([part[name] for part in filled]) for name in ("probability", "positives", "count")
+    )
+    heavy = weight >= max(0.01 * weight.sum(), _FIVE_PAIRS)
+    size = 10 + 400 * weight / weight.sum()
+    axis.plot(x[heavy], y[heavy], color=POSITIVE, label="model")
+    axis.scatter(x[heavy], y[heavy], s=size[heavy], color=POSITIVE, alpha=0.6, clip_on=False)
+    if not heavy.all():
+        faint = {"color": POSITIVE, "alpha": 0.2, "label": "next to no weight"}
+        axis.scatter(x[~heavy], y[~heavy], s=size[~heavy], clip_on=False, **faint)
     axis.set_title(
         f"expected calibration error {calibration['expected_calibration_error']:.3f}", fontsize=9
     )

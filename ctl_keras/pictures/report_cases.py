@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,12 @@ class Case:
 
 
 def best_pairs(
-    percentiles: np.ndarray, gaps: np.ndarray, scenes: Sequence[str], count: int
+    percentiles: np.ndarray,
+    gaps: np.ndarray,
+    few: np.ndarray,
+    scenes: Sequence[str],
+    count: int,
+    besides: Sequence[int] = (),
 ) -> list[int]:
     """The pairs with the highest percentile (all that are ranked first have 1), the largest gap
     first; of different scenes, and none that is worse than chance.
@@ -56,38 +62,39 @@ def best_pairs(
     Args:
         percentiles: float `[pairs]`, share of the negatives that are farther than the product.
         gaps: float `[pairs]`, how much farther the nearest negative is.
+        few: bool `[pairs]`, of a category with few candidates, where a rank says little: such pairs
+            come after all others.
         scenes: their scenes.
         count: int. The largest number of pairs.
+        besides: rows that are not taken. Defaults to none.
 
     Returns:
         Row numbers.
     """
-    order = np.lexsort((-gaps, -percentiles))
-    return of_different_scenes(order[percentiles[order] >= 0.5], scenes, count)
+    order = np.lexsort((-gaps, -percentiles, few))
+    kept = (percentiles[order] >= 0.5) & ~np.isin(order, besides)
+    return of_different_scenes(order[kept], scenes, count)
 
 
 def worst_pairs(
-    percentiles: np.ndarray,
-    gaps: np.ndarray,
-    scenes: Sequence[str],
-    count: int,
-    besides: Sequence[int] = (),
+    percentiles: np.ndarray, gaps: np.ndarray, *rest: Any, **besides: Sequence[int]
 ) -> list[int]:
-    """As `best_pairs`, but the lowest percentile and the smallest gap first, none that is better
-    than chance, and none of the rows `besides`."""
-    order = np.lexsort((gaps, percentiles))
-    return of_different_scenes(
-        order[(percentiles[order] <= 0.5) & ~np.isin(order, besides)], scenes, count
-    )
+    """As `best_pairs`, but the lowest percentile and the smallest gap first, and none that is
+    better than chance."""
+    return best_pairs(1 - percentiles, -gaps, *rest, **besides)
 
 
 def better_pairs(
-    percentiles: np.ndarray, other: np.ndarray, scenes: Sequence[str], count: int
+    percentiles: np.ndarray,
+    other: np.ndarray,
+    few: np.ndarray,
+    scenes: Sequence[str],
+    count: int,
 ) -> list[int]:
     """The pairs whose percentile is most above that of another run, the largest difference first;
-    of different scenes."""
+    of different scenes, those of categories with few candidates last."""
     difference = percentiles - other
-    order = np.argsort(-difference, kind="stable")
+    order = np.lexsort((-difference, few))
     return of_different_scenes(order[difference[order] > 0], scenes, count)
 
 

@@ -1,6 +1,8 @@
 """A run and its evaluation, as a report looks at them."""
 
 import datetime
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,17 @@ from ctl_keras.evaluation.ranking import Ranker, ranked_blocks
 from ctl_keras.evaluation.stored import StoredEvaluation
 from ctl_keras.files import read_json
 from ctl_keras.models.complete_the_look import CompleteTheLook
-from ctl_keras.settings import from_dict
+from ctl_keras.settings import from_dict, to_dict
 from ctl_keras.training.callbacks import read_history
 from ctl_keras.training.run import load_run
+
+# shown whether or not they differ from the defaults
+SETTINGS = (
+    *("model.backbone", "model.weights", "model.global_tap", "model.local_tap"),
+    *("model.train_backbone", "model.attention", "model.distance", "model.dim", "data.image_size"),
+    *("training.epochs", "training.batch_size", "training.optimizer", "training.learning_rate"),
+    *("training.in_batch", "training.miner", "training.margin", "training.seed"),
+)
 
 
 @dataclass(frozen=True)
@@ -96,3 +106,78 @@ def read_evaluated_run(run: str | Path, data: str | Path, split: str) -> Evaluat
         ranker=model_rankers(model, pairs, 32)["model"],
         stored=stored,
     )
+
+
+def facts(
+    runs: Sequence[EvaluatedRun], data: str, data_hash: str
+) -> dict[str, list[tuple[str, str]]]:
+    """What was evaluated, in groups of (name, value): the data, and each run."""
+    result = runs[0].stored.result
+    evaluation = [
+        ("data", data),
+        ("split", result["split"]),
+        ("pairs", f"{result['pairs']} of {result['scenes']} scenes"),
+        *(
+            (f"left out: {reason}", f"{count} pairs")
+            for reason, count in result["left_out"].items()
+        ),
+        ("hash of the data", data_hash),
+        ("hash of the candidates", result["candidates"]),
+    ]
+    names = ("The run",) if len(runs) == 1 else ("The first run", "The second run")
+    return {
+        "The evaluation": evaluation,
+        **{name: _of_run(run, data_hash) for name, run in zip(names, runs, strict=True)},
+    }
+
+
+def _of_run(run: EvaluatedRun, data_hash: str) -> list[tuple[str, str]]:
+    record, unknown = run.record, "not recorded"
+    trained_on, best = (
+        record.get("data_hash", unknown),
+        record.get("best", {}).get("epoch", unknown),
+    )
+    return [
+        ("folder", str(run.run)),
+        ("model written", f"{run.written:%Y-%m-%d %H:%M} UTC"),
+        ("hash of the run", run.stored.result["run_hash"]),
+        ("trained on", str(record.get("data", unknown))),
+        (
+            "hash of that data",
+            f"{trained_on} ({'the same' if trained_on == data_hash else 'other'} data)",
+        ),
+        ("epochs", f"{record.get('epochs', unknown)}, the best is {best}"),
+        ("seconds", str(record.get("seconds", unknown))),
+        (
+            "versions",
+            ", ".join(f"{name} {version}" for name, version in record.get("versions", {}).items())
+            or unknown,
+        ),
+        ("command", shlex.join(record.get("command", [])) or unknown),
+    ]
+
+
+def settings(configs: Sequence[Config]) -> list[tuple[str, list[str]]]:
+    """The settings that matter, each with its values in some runs: `SETTINGS`, and what is no
+    default or differs."""
+    flat, defaults = [_flat(config) for config in configs], _flat(Config())
+    shown = [
+        name
+        for name in defaults
+        if name in SETTINGS or any(one[name] != defaults[name] for one in flat)
+    ]
+    return [(name, [_value(one[name]) for one in flat]) for name in shown]
+
+
+def _flat(config: Config) -> dict[str, Any]:
+    return {
+        f"{part}.{name}": value
+        for part, values in to_dict(config).items()
+        for name, value in values.items()
+    }
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "not set"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

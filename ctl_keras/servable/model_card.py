@@ -1,9 +1,11 @@
 """The page that tells a stranger what an export is."""
 
 import json
+import textwrap
 from typing import Any
 
 from ctl_keras.evaluation.ranking import METRICS
+from ctl_keras.evaluation.verdict import box_rows, category_rows, interval
 
 
 def model_card(manifest: dict[str, Any], name: str, version: int) -> str:
@@ -24,7 +26,10 @@ def model_card(manifest: dict[str, Any], name: str, version: int) -> str:
         for signature, value in manifest["signatures"].items()
     )
     categories = "\n".join(f"* {category}" for category in manifest["categories"])
+    test = manifest["metrics"].get("test")
     return f"""# {name}, version {version}
+
+{_verdict(test)}
 
 Given a photo of a scene, a photo of a product and the product's category: a distance that says how
 well the product completes the scene. The smaller, the better; it ranks products *of one category*
@@ -69,7 +74,7 @@ Categories that it knows; any other is answered with `valid` false:
 {categories}
 
 ## Measured
-{_test(manifest["metrics"].get("test"))}
+{_test(test)}
 
 {_validation(manifest["metrics"].get("validation", {}))}
 
@@ -84,6 +89,17 @@ Categories that it knows; any other is answered with `valid` false:
 
 Made with TensorFlow {manifest["versions"]["tensorflow"]}, Keras {manifest["versions"]["keras"]}.
 """
+
+
+def _verdict(test: dict[str, Any] | None) -> str:
+    if test is None:
+        said = (
+            "Nobody knows how good it is: it was not evaluated on a test split before the export. "
+            "Run `ctl-keras evaluate`, then export again."
+        )
+    else:  # an older export, whose catalog is renewed, has none
+        said = test.get("verdict", "How good it is: see *Measured*.")
+    return textwrap.fill(said, 100, break_on_hyphens=False)
 
 
 def _compatibility(calibration: dict[str, Any] | None) -> str:
@@ -119,18 +135,12 @@ Known from train, of the test pairs: {known or "nothing"}."""
 
 def _test(test: dict[str, Any] | None) -> str:
     if test is None:
-        return (
-            "Not evaluated on a test split before the export: `ctl-keras evaluate`, then export "
-            "again."
-        )
-    rows = [("**model**", test["model"])]
-    rows += [
-        (category.replace("|", "\\|"), figures)
-        for category, figures in test["model"]["by_category"].items()
-    ]
+        return "Nothing on a test split."
+    rows = [("**model**", test["model"]), *box_rows(test).items()]
+    rows += [(name.replace("|", "\\|"), figures) for name, figures in category_rows(test).items()]
     rows += [(f"baseline: {baseline}", figures) for baseline, figures in test["baselines"].items()]
     table = "\n".join(
-        f"| {title} | {' | '.join(_interval(figures[name]) for name in METRICS)} |"
+        f"| {title} | {' | '.join(interval(figures[name]) for name in METRICS)} |"
         for title, figures in rows
     )
     return f"""On {test["pairs"]} test pairs, each ranked among the products of its category,
@@ -141,10 +151,6 @@ with 95 % intervals over scenes (`binary_accuracy` of 0.5 is chance):
 {table}
 
 Expected calibration error of `compatibility`: {test["expected_calibration_error"]:.3f}."""
-
-
-def _interval(figure: dict[str, float]) -> str:
-    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
 
 
 def _validation(best: dict[str, Any]) -> str:

@@ -48,8 +48,9 @@ def run_metrics(run: str | Path, record: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         `{"validation"}`, the figures of the best epoch, and, if `evaluate` has stored an evaluation
-        of the run's present model on the test split of its data, `"test"`: its `pairs`, `model`,
-        `baselines` and `expected_calibration_error`.
+        of the run's present model on the test split of its data, `"test"`: its
+        `verdict`, `pairs`, `model`, `by_box` (if it has it), `baselines` and
+        `expected_calibration_error`.
     """
     metrics = {"validation": record["best"]}
     try:
@@ -58,11 +59,7 @@ def run_metrics(run: str | Path, record: dict[str, Any]) -> dict[str, Any]:
         return metrics
     if (result.get("data_hash"), result.get("run_hash")) != (record["data_hash"], run_hash(run)):
         return metrics
-    test = {name: result[name] for name in ("pairs", "model", "baselines")}
-    return {
-        **metrics,
-        "test": {
-            **test,
-            "expected_calibration_error": result["calibration"]["expected_calibration_error"],
-        },
-    }
+    names = ("verdict", "pairs", "model", "by_box", "baselines")
+    error = result["calibration"]["expected_calibration_error"]
+    test = {name: result[name] for name in names if name in result}
+    return {**metrics, "test": {**test, "expected_calibration_error": error}}

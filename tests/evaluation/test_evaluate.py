@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import random
+import re
 import shutil
 
 import keras
@@ -15,6 +16,7 @@ from ctl_keras.evaluation.evaluate import evaluate_run, with_model_categories
 from ctl_keras.evaluation.ranking import METRICS
 from ctl_keras.evaluation.stored import read_evaluation
 from ctl_keras.evaluation.tables import format_table
+from ctl_keras.evaluation.verdict import verdict
 
 BASELINES = [
     "popularity",
@@ -38,6 +40,12 @@ def test_evaluate(result, records):
     assert result["pairs"] + sum(result["left_out"].values()) == len(pairs)
     assert result["candidates"] == candidates_hash(pairs)
     assert list(result["baselines"]) == BASELINES
+    assert result["verdict"] == verdict(result)
+    ranked = pairs.take(pairs.has_negative())
+    assert result["scenes"] == len(set(ranked.scene.tolist()))
+    for name, figures in result["model"]["by_category"].items():
+        candidates = pairs.category_products[pairs.categories.index(name)]
+        assert figures["candidates"] == len(candidates)
     assert "calibration" not in result
     for figures in (result["model"], *result["baselines"].values()):
         assert {*METRICS, "by_category"} <= set(figures)
@@ -59,10 +67,9 @@ def test_evaluate(result, records):
 
 
 def test_the_text_has_every_figure(result):
-    lines = format_table(
-        result | {"calibration": {"expected_calibration_error": 0.1234}}
-    ).splitlines()
-    assert lines[0] == f"test: {result['pairs']} pairs"
+    said = format_table(result | {"calibration": {"expected_calibration_error": 0.1234}})
+    lines = said.split("\n\n", 1)[1].splitlines()
+    assert lines[0] == f"test: {result['pairs']} pairs of {result['scenes']} scenes"
 
     def cell(figure, number):
         return f"{figure['value']:{number}} [{figure['low']:{number}}, {figure['high']:{number}}]"
@@ -78,26 +85,12 @@ def test_the_text_has_every_figure(result):
         )
     for name, figures in result["model"]["by_category"].items():
         line = next(line for line in below if line.startswith(name))
-        assert line.split(name)[1].split()[0] == str(figures["binary_accuracy"]["n"])
+        assert (f"(few candidates: {figures['candidates']})" in line) == (
+            figures["candidates"] < 10
+        )
+        assert re.split(r"  +", line)[1] == str(figures["binary_accuracy"]["n"])
         assert line.endswith(cell(figures["binary_accuracy"], ".3f"))
     assert lines[-1] == "expected calibration error: 0.123"
-
-
-def test_too_few_pairs_are_named(result):
-    def within(low, high):
-        return {
-            **result,
-            "model": {
-                **result["model"],
-                "binary_accuracy": {"value": 0.5, "low": low, "high": high, "n": 9},
-            },
-        }
-
-    assert (
-        "9 pairs leave the accuracy open within 0.82"
-        in format_table(within(0.0, 0.818)).splitlines()[1]
-    )
-    assert "few" not in format_table(within(0.84, 0.9))
 
 
 def test_the_baselines_have_paired_intervals(run, records):

@@ -14,10 +14,10 @@ import ctl_keras as ctl
 from ctl_keras.evaluation.compare import compare
 from ctl_keras.evaluation.ranking import METRICS
 from ctl_keras.pictures import report as module
-from ctl_keras.pictures.boards import draw_attention, new_figure, save
+from ctl_keras.pictures.boards import calibration_curve, draw_attention, new_figure, save
 from ctl_keras.pictures.report import write_report
-from ctl_keras.pictures.report_page import render, settings
-from ctl_keras.pictures.report_run import read_evaluated_run
+from ctl_keras.pictures.report_page import render
+from ctl_keras.pictures.report_run import read_evaluated_run, settings
 from tests.pictures.conftest import make_run
 from tests.pictures.pages import Page
 
@@ -45,6 +45,11 @@ def cells(figures, sign=""):
         for metric in METRICS
     ]
     return [f"{value} [{low}, {high}]" for value, low, high in texts]
+
+
+def named(category, figures):
+    count = figures["candidates"]
+    return category if count >= 10 else f"{category} (few candidates: {count})"
 
 
 def test_report_folder(report):
@@ -122,7 +127,8 @@ def test_the_figures_are_those_of_the_evaluation(page, two_runs):
         row[0]: row[1:6] for row in page.tables["The model by category, with 95 % intervals"][1:]
     }
     assert shown == {
-        name: [str(row["mrr"]["n"]), *cells(row)] for name, row in model["by_category"].items()
+        named(name, row): [str(row["mrr"]["n"]), *cells(row)]
+        for name, row in model["by_category"].items()
     }
     calibration = result["calibration"]
     assert f"calibration error is {calibration['expected_calibration_error']:.3f}" in page.text
@@ -145,6 +151,63 @@ def test_the_figures_are_those_of_the_evaluation(page, two_runs):
     }
     for name in ("data_hash", "run_hash", "candidates"):
         assert result[name] in page.text
+
+
+def test_it_begins_with_the_verdict_and_ends_with_the_hashes(page, two_runs):
+    result = result_of(two_runs[0])
+    said = page.text.split(f"Evaluation of {two_runs[0]}")[-1].strip()
+    assert said.startswith(result["verdict"].replace("`", ""))
+    begin = page.text.split("Best and worst cases")[0]
+    rivals = {
+        name: result["baselines"][name]["binary_accuracy"]
+        for name in ("popularity", "untrained_cosine", "colour_histogram")
+    }
+    best = max(rivals, key=lambda name: rivals[name]["value"])
+    for figure in (result["model"]["binary_accuracy"], rivals[best]):
+        assert f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]" in begin
+    assert f"best baseline: {best}" in begin
+    sections = [text for level, text in page.headings if level == 2]
+    assert sections[0] == "Best and worst cases"
+    assert sections[-1] == "What was evaluated"
+    last = page.text.rindex("What was evaluated")
+    for name in ("data_hash", "run_hash", "candidates"):
+        assert page.text.index(result[name]) > last
+
+
+def test_pairs_without_a_box_stand_apart(evaluated, page, tmp_path):
+    caption = "Pairs with and without a box, with 95 % intervals"
+    assert caption not in page.tables
+    model = evaluated.stored.result["model"]
+    by_box = {name: {metric: model[metric] for metric in METRICS} for name in ("with", "without")}
+    stored = dataclasses.replace(
+        evaluated.stored, result={**evaluated.stored.result, "by_box": by_box}
+    )
+    run = dataclasses.replace(evaluated, stored=stored)
+    rows = rendered(run, tmp_path / "report.html").tables[caption][1:]
+    assert [row[0] for row in rows] == ["pairs with a box", "pairs without a box"]
+    assert rows[0][2:6] == cells(model)
+
+
+def test_bins_with_next_to_no_weight_are_no_part_of_the_curve():
+    """Weights of 10 are those of five pairs; 1 % of the sum is 12."""
+
+    def curve(counts):
+        bins = [
+            {"probability": None if not count else index / 10, "positives": 0.5, "count": count}
+            for index, count in enumerate(counts)
+        ]
+        (axis,) = calibration_curve({"bins": bins, "expected_calibration_error": 0.1}).axes
+        drawn = {one.get_label(): one for one in axis.lines}["model"].get_xdata().tolist()
+        faint = [
+            one.get_offsets()[:, 0].tolist()
+            for one in axis.collections
+            if one.get_label() == "next to no weight"
+        ]
+        return drawn, faint
+
+    assert curve([0.0, 9.9, 20.0, 10.0]) == ([0.2, 0.3], [[0.1]])
+    assert curve([0.0, 11.9, 20.0, 1168.1]) == ([0.2, 0.3], [[0.1]])
+    assert curve([0.0, 10.0, 20.0, 0.0]) == ([0.1, 0.2], [])
 
 
 def test_the_other_run_beside(page, two_runs, asked):
@@ -191,7 +254,8 @@ def test_names_are_escaped(evaluated, tmp_path):
     page = rendered(run, tmp_path / "report.html", "<script>data")
     assert "<script" not in (tmp_path / "report.html").read_text()
     assert "script" not in {tag for tag, _ in page.tags}
-    assert evil in [row[0] for row in page.tables["The model by category, with 95 % intervals"]]
+    shown = page.tables["The model by category, with 95 % intervals"]
+    assert any(row[0].startswith(evil) for row in shown)
     assert any(evil in attributes.get("alt", "") for _, attributes in page.tags)
     for name in ("run", "command", "other", "data"):
         assert f"<script>{name}" in page.text
@@ -213,9 +277,8 @@ def test_product_attention_one_category_and_no_history(records, tmp_path):
     (run / "history.csv").unlink()
     page = Page(write_report(run, records, "test", tmp_path / "report")[0])
     assert {path.name for path in (tmp_path / "report").iterdir()} == FILES
-    assert [row[0] for row in page.tables["The model by category, with 95 % intervals"][1:]] == [
-        category
-    ]
+    ((name, *_),) = page.tables["The model by category, with 95 % intervals"][1:]
+    assert name.startswith(category)
     assert "The run has no history" in page.text
     overlays = [
         attributes["alt"]

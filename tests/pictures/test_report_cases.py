@@ -23,21 +23,35 @@ GAPS = np.array([0.1, 0.5, 0.3, -0.2, -0.4, -0.1, -0.3])
 SCENES = ["a", "b", "b", "c", "d", "a", "d"]
 
 
+NONE = np.zeros(7, bool)
+
+
 def test_best_and_worst_of_a_table():
-    assert best_pairs(PERCENTILES, GAPS, SCENES, 9) == [
+    assert best_pairs(PERCENTILES, GAPS, NONE, SCENES, 9) == [
         1,
         0,
     ]  # 2 is of the scene of 1, 5 of that of 0; the others are worse than chance
-    assert worst_pairs(PERCENTILES, GAPS, SCENES, 2) == [6, 3]  # 4 is of the scene of 6
+    # 4 is of the scene of 6
+    assert worst_pairs(PERCENTILES, GAPS, NONE, SCENES, 2) == [6, 3]
     # the others are better than chance
-    assert worst_pairs(PERCENTILES, GAPS, SCENES, 9, besides=[6, 1]) == [4, 3]
-    assert worst_pairs(PERCENTILES, GAPS, SCENES, 9, besides=range(7)) == []
+    assert worst_pairs(PERCENTILES, GAPS, NONE, SCENES, 9, besides=[6, 1]) == [4, 3]
+    assert worst_pairs(PERCENTILES, GAPS, NONE, SCENES, 9, besides=range(7)) == []
+
+
+def test_categories_with_few_candidates_lead_no_list():
+    few = np.array([False, True, True, False, True, False, True])
+    assert best_pairs(PERCENTILES, GAPS, few, SCENES, 9) == [0, 1]
+    assert worst_pairs(PERCENTILES, GAPS, few, SCENES, 9) == [3, 6]
+    assert worst_pairs(PERCENTILES, GAPS, few, SCENES, 1) == [3]
+    other = np.array([0.9, 0.5, 0.9, 0.9, 0.1, 0.9, 0.7])
+    assert better_pairs(PERCENTILES, other, few, SCENES, 9) == [0, 1, 4]
 
 
 def test_pairs_on_which_two_runs_differ():
     other = np.array([1.0, 0.5, 0.9, 0.9, 0.1, 0.9, 0.7])
-    assert better_pairs(PERCENTILES, other, SCENES, 9) == [1, 4]  # 2 is of the scene of 1
-    assert better_pairs(other, PERCENTILES, SCENES, 9) == [3, 6]
+    # 2 is of the scene of 1
+    assert better_pairs(PERCENTILES, other, NONE, SCENES, 9) == [1, 4]
+    assert better_pairs(other, PERCENTILES, NONE, SCENES, 9) == [3, 6]
 
 
 def test_a_case_by_a_loop(evaluated):

@@ -61,7 +61,7 @@ def test_data_that_were_moved_or_changed_are_named_by_their_hash(run, records, t
 def test_a_run_that_was_not_evaluated_says_so(manifest):
     manifest = manifest | {"metrics": {"validation": manifest["metrics"]["validation"]}}
     card = model_card(manifest, "looks", 1)
-    assert "Not evaluated" in card
+    assert "not evaluated on a test split" in card.split("\n\n")[1]
     assert (
         f"triplet_accuracy {manifest['metrics']['validation']['val_triplet_accuracy']:.4g}" in card
     )
@@ -72,6 +72,13 @@ def test_the_stored_evaluation_with_intervals_and_baselines(manifest, evaluated)
     folder, result = evaluated
     metrics = run_metrics(folder, record(folder))
     assert metrics["test"]["model"] == result["model"]
+    by_box = {"without": result["model"]}
+    metrics["test"] |= {"verdict": "Good `enough`. " * 10, "by_box": by_box}
+    card = model_card(manifest | {"metrics": metrics}, "looks", 1)
+    assert card.split("\n\n")[1].split() == ["Good", "`enough`."] * 10
+    assert "| pairs without a box |" in card
+    metrics = run_metrics(folder, record(folder))
+    assert metrics["test"]["verdict"] == result["verdict"]
     header, _, *rows = table(model_card(manifest | {"metrics": metrics}, "looks", 1), "Measured")
     assert header == ["", *METRICS]
     assert {len(row) for row in rows} == {5}  # the bars of category paths do not end a cell
