@@ -55,13 +55,13 @@ def evaluate(
 
     Returns:
         `{"verdict", "split", "pairs", "scenes", "left_out", "candidates", "model": M, "baselines":
-        {NAME: M}, "calibration"}`: the verdict as `verdict` words it; M as `summarise` gives it,
-        for a baseline with `"model_minus_baseline"`: the paired difference, as
-        `SceneBootstrap.figures` gives it; `left_out` a dict reason -> number of pairs;
-        `candidates` the SHA-256 of the candidate lists; `calibration` as `reliability` gives it;
-        `by_box`, if some pairs have no box, the model's figures apart of the pairs `"with"` and
-        `"without"` one. The baselines are `popularity`, `untrained_cosine`, `colour_histogram` and
-        the model's own parts, see `model_rankers`.
+        {NAME: M}, "calibration"}`: M as `summarise` gives it, for a baseline with the paired
+        difference `"model_minus_baseline"`, as `SceneBootstrap.figures` gives it; `left_out` a dict
+        reason -> number of pairs; `candidates` the SHA-256 of the candidate lists; `verdict` and
+        `calibration` what the functions `verdict` and `reliability` give; `by_box`, if some pairs
+        have no box, the model's figures apart of the pairs `"with"` and `"without"` one. The
+        baselines are `popularity`, `untrained_cosine`, `colour_histogram` and the model's own
+        parts, see `model_rankers`.
 
     Raises:
         InputError: no pair can be evaluated.

@@ -32,15 +32,10 @@ def ranked_blocks(
         for start in range(0, len(all_rows), _ROWS):
             rows = all_rows[start : start + _ROWS]
             distances = np.asarray(ranker(rows, candidates), np.float64)
-            own = distances[np.arange(len(rows)), np.searchsorted(candidates, pairs.product[rows])][
-                :, None
-            ]
-            yield (
-                rows,
-                distances,
-                own,
-                ~pairs.is_positive(pairs.scene[rows][:, None], candidates[None]),
-            )
+            place = np.searchsorted(candidates, pairs.product[rows])[:, None]
+            own = np.take_along_axis(distances, place, axis=1)
+            positive = pairs.is_positive(pairs.scene[rows][:, None], candidates[None])
+            yield rows, distances, own, ~positive
 
 
 def rank_metrics(pairs: Pairs, ranker: Ranker) -> np.ndarray:

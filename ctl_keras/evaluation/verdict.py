@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ctl_keras.data.cropping import box_warning
 from ctl_keras.evaluation.ranking import METRICS
 
 # parts of the model that rank beside it -> the setting of a model that is this part alone
@@ -54,27 +55,21 @@ def verdict(result: dict[str, Any]) -> str:
 
 
 def _without_box(result: dict[str, Any]) -> str:
-    if "by_box" not in result:
+    accuracy = {kind: one[METRICS[0]] for kind, one in result.get("by_box", {}).items()}
+    if not accuracy:
         return ""
-    accuracy = {kind: figures[METRICS[0]] for kind, figures in result["by_box"].items()}
     apart = "; ".join(f"{kind} a box {interval(one)}" for kind, one in accuracy.items())
-    return (
-        f"{accuracy['without']['n']} of the {result['pairs']} pairs have no box: their scenes may "
-        f"show the product itself, which makes these figures too good ({apart}). Give boxes "
-        "(`left, top, right, bottom` in a table, `bbox` in Shop-The-Look), prepare and train again."
-    )
+    return f"{box_warning(accuracy['without']['n'], result['pairs'])} Accuracy {apart}."
 
 
 def _outcomes(result: dict[str, Any]) -> dict[str, int]:
     """1 where the model is better, -1 where it is worse, 0 where the interval leaves it open; the
     colour histogram first."""
-    accuracy = result["model"][METRICS[0]]
-    edges = {"chance": (accuracy["low"] - 0.5, accuracy["high"] - 0.5)}
-    for name, figures in result["baselines"].items():
-        difference = figures["model_minus_baseline"][METRICS[0]]
-        edges[name] = difference["low"], difference["high"]
+    accuracy, baselines = result["model"][METRICS[0]], result["baselines"]
+    edges = {"chance": {edge: accuracy[edge] - 0.5 for edge in ("low", "high")}}
+    edges |= {name: row["model_minus_baseline"][METRICS[0]] for name, row in baselines.items()}
     names = sorted(edges, key=lambda name: name != "colour_histogram")
-    return {name: (edges[name][0] > 0) - (edges[name][1] < 0) for name in names}
+    return {name: (edges[name]["low"] > 0) - (edges[name]["high"] < 0) for name in names}
 
 
 def _compared(outcomes: dict[str, int]) -> str:
@@ -111,8 +106,8 @@ def interval(figure: dict[str, float], number: str = ".3f") -> str:
 
 
 def few_candidates(figures: dict[str, Any]) -> bool:
-    """Whether a category, as `summarise` gives it, has fewer than ten candidates, so that its ranks
-    say little. The manifests of older exports don't count them."""
+    """Whether a category has fewer than ten candidates (older exports don't count them), so that
+    its ranks say little."""
     return figures.get("candidates", _FEW_CANDIDATES) < _FEW_CANDIDATES
 
 

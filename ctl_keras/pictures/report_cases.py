@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -77,11 +76,16 @@ def best_pairs(
 
 
 def worst_pairs(
-    percentiles: np.ndarray, gaps: np.ndarray, *rest: Any, **besides: Sequence[int]
+    percentiles: np.ndarray,
+    gaps: np.ndarray,
+    few: np.ndarray,
+    scenes: Sequence[str],
+    count: int,
+    besides: Sequence[int] = (),
 ) -> list[int]:
     """As `best_pairs`, but the lowest percentile and the smallest gap first, and none that is
     better than chance."""
-    return best_pairs(1 - percentiles, -gaps, *rest, **besides)
+    return best_pairs(1 - percentiles, -gaps, few, scenes, count, besides)
 
 
 def better_pairs(

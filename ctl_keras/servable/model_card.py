@@ -92,13 +92,12 @@ Made with TensorFlow {manifest["versions"]["tensorflow"]}, Keras {manifest["vers
 
 
 def _verdict(test: dict[str, Any] | None) -> str:
-    if test is None:
-        said = (
-            "Nobody knows how good it is: it was not evaluated on a test split before the export. "
-            "Run `ctl-keras evaluate`, then export again."
-        )
-    else:  # an older export, whose catalog is renewed, has none
-        said = test.get("verdict", "How good it is: see *Measured*.")
+    said = (
+        "How good it is, is not known: it was not evaluated on a test split before the export. Run "
+        "`ctl-keras evaluate`, then export again."
+    )
+    if test is not None:
+        said = test.get("verdict", "")  # manifests of older exports have none
     return textwrap.fill(said, 100, break_on_hyphens=False)
 
 
@@ -181,20 +180,15 @@ def _catalog(manifest: dict[str, Any]) -> str:
     if "catalog" not in manifest:
         return ""
     catalog = manifest["catalog"]
-    counts = "\n".join(
-        f"* {category}: {count}" for category, count in catalog["categories"].items()
-    )
-    kept = (
-        ""
-        if catalog["vectors"] == "float32"
-        else f": {catalog['recall_at_10']:.1%} of the 10 nearest stay, distances differ by up to "
-        f"{catalog['largest_error']:.2g}"
-    )
-    retrieved = (
-        ""
-        if manifest["query_is_exact"]
-        else "; candidates are retrieved by inner product and ranked by the distance"
-    )
+    counts = "\n".join(f"* {name}: {count}" for name, count in catalog["categories"].items())
+    kept = retrieved = ""
+    if catalog["vectors"] != "float32":
+        kept = (
+            f": {catalog['recall_at_10']:.1%} of the 10 nearest stay, distances differ by up to "
+            f"{catalog['largest_error']:.2g}"
+        )
+    if not manifest["query_is_exact"]:
+        retrieved = "; candidates are retrieved by inner product and ranked by the distance"
     return f"""
 ## Catalog
 {catalog["count"]} products (`{catalog["hash"][:12]}`); `recommend` returns the nearest

@@ -104,19 +104,16 @@ def test_pairs_without_a_box_come_first():
     by_box = {"with": figures(0.5, 0.6, 130), "without": figures(0.8, 0.9, 50)}
     result = result_of((0.64, 0.7), ALL_BETTER, by_box=by_box)
     said = verdict(result)
-    assert said.startswith(
-        "50 of the 180 pairs have no box: their scenes may show the product itself, which makes "
-        "these figures too good (with a box 0.550 [0.500, 0.600]; without a box 0.850 [0.800, "
-        "0.900]). Give boxes"
-    )
+    assert said.startswith("50 of 180 pairs have no box: their scenes may show the product itself")
+    assert "with a box 0.550 [0.500, 0.600]; without a box 0.850 [0.800, 0.900]. The" in said
     assert " The model ranks better than a colour histogram" in said
     lines = format_table(result | {"verdict": said}).splitlines()
-    assert lines[0].startswith("50 of the 180 pairs have no box")
+    assert lines[0].startswith("50 of 180 pairs have no box")
     for name, cell in (("with", "0.550 [0.500, 0.600]"), ("without", "0.850 [0.800, 0.900]")):
         (line,) = (line for line in lines if line.startswith(f"pairs {name} a box"))
         assert line.count(cell) == len(METRICS)
     alone = result_of((0.64, 0.7), ALL_BETTER, by_box={"without": figures(0.64, 0.7)})
-    assert verdict(alone).startswith("180 of the 180 pairs have no box")
+    assert verdict(alone).startswith("180 of 180 pairs have no box")
 
 
 def test_baselines_that_are_missing_are_not_named():
