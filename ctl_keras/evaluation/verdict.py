@@ -40,14 +40,17 @@ def verdict(result: dict[str, Any]) -> str:
     accuracy, scenes = result["model"][METRICS[0]], result["scenes"]
     on = f"{_count(result['pairs'], 'pair')} of {_count(scenes, 'scene')}"
     width = accuracy["high"] - accuracy["low"]
-    few, wide = scenes < _FEW_SCENES, width > _WIDE
+    few = scenes < _FEW_SCENES
+    wide = width > _WIDE and not few
     outcomes = {} if few else _outcomes(result)
+    parts = {name: outcomes[name] for name in PARTS if name in outcomes}
     sentences = [
         _without_box(result),
         f"Too few to judge the model: {on}." if few else "",
         f"These are few: {on} leave the accuracy open within {width:.2f}." if wide else "",
-        _compared(outcomes),
+        _compared("The model", {name: outcomes[name] for name in outcomes if name not in parts}),
         f"Its accuracy is {interval(accuracy)} on {on}, where chance is 0.5.",
+        _compared("It", parts),
         _MORE_SCENES if few or wide else "",
         *_advice(outcomes),
     ]
@@ -72,15 +75,15 @@ def _outcomes(result: dict[str, Any]) -> dict[str, int]:
     return {name: (edges[name]["low"] > 0) - (edges[name]["high"] < 0) for name in names}
 
 
-def _compared(outcomes: dict[str, int]) -> str:
+def _compared(subject: str, outcomes: dict[str, int]) -> str:
     names: dict[int, list[str]] = {}
     for name, outcome in outcomes.items():
         names.setdefault(outcome, []).append(_WORDS.get(name, name))
-    clauses = [
-        f"{_SAYS[outcome]} {' and '.join(filter(None, [', '.join(some[:-1]), some[-1]]))}"
-        for outcome, some in names.items()
-    ]
-    return f"The model {'; it '.join(clauses)}." if clauses else ""
+    clauses = []
+    for outcome, some in names.items():
+        listed = (" and " if outcome else " or ").join(", ".join(some).rsplit(", ", 1))
+        clauses.append(f"{_SAYS[outcome]} {listed}")
+    return f"{subject} {'; it '.join(clauses)}." if clauses else ""
 
 
 def _advice(outcomes: dict[str, int]) -> list[str]:
