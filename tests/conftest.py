@@ -19,15 +19,24 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 import ctl_keras as ctl
 from ctl_keras.models import backbone
+from tests.counts import EXAMPLES
 
 SHARED = Path(os.environ.get("CTL_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 # taps early in the network: quick, and its random features are far from zero, as those of deep
 # plain networks are not
 TAPS = {"global_tap": "conv2_block1_out", "local_tap": "conv2_block1_1_relu"}
+settings.register_profile(
+    "few",
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("few")
 SMALL = {"backbone": "ResNet50", "weights": "none", "hidden": 32, "dim": 16, **TAPS}
 
 

@@ -2,7 +2,6 @@ import asyncio
 import io
 import itertools
 import json
-import os
 import signal
 import socket
 import sys
@@ -21,11 +20,10 @@ from ctl_keras.data import download as module
 from ctl_keras.data import fetching
 from ctl_keras.data.download import PINTEREST, describe, download
 from ctl_keras.errors import InputError
+from tests.counts import KILLS
 from tests.data.downloading import fetch
 from tests.data.picture_server import Answer, PictureServer
 from tests.warm import WarmProcess
-
-KILLS = int(os.environ.get("CTL_KILLS", "20"))
 
 
 def encoded(kind, side=24):

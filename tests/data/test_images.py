@@ -3,7 +3,7 @@ import io
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
@@ -118,7 +118,6 @@ def test_a_bomb_is_refused_before_it_is_decoded():
     assert "more than" in picture_problem(bomb)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_damaged_bytes_never_crash(data):
     jpeg = encoded(
@@ -132,7 +131,6 @@ def test_damaged_bytes_never_crash(data):
     assert picture_problem(bytes(broken)) is None or isinstance(picture_problem(bytes(broken)), str)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.integers(8, 300),
     st.integers(8, 300),
@@ -180,7 +178,6 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_a_decoded_window_is_cut_out_of_the_whole(kind, data):
     width, height = data.draw(st.tuples(st.integers(8, 150), st.integers(8, 150)))

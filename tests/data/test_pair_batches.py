@@ -2,7 +2,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ctl_keras as ctl
@@ -11,7 +11,6 @@ from ctl_keras.data.triplets import positives_by_pair
 from tests.data.test_triplets import pair_lists, table
 
 
-@settings(deadline=None)
 @given(pair_lists, st.integers(2, 5), st.integers(0, 3))
 def test_each_usable_pair_once_and_whole_groups_of_one_category(rows, group, seed):
     pairs = table(rows)
@@ -36,7 +35,6 @@ def test_each_usable_pair_once_and_whole_groups_of_one_category(rows, group, see
     assert (sampler.epoch(2)[0] == drawn).all()
 
 
-@settings(deadline=None)
 @given(pair_lists)
 def test_positives_by_pair(rows):
     pairs = table(rows)

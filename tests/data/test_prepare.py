@@ -1,6 +1,5 @@
 import json
 import multiprocessing
-import os
 import shutil
 import signal
 import time
@@ -13,10 +12,10 @@ import ctl_keras as ctl
 from ctl_keras.data import image_shards
 from ctl_keras.data import prepare as module
 from ctl_keras.data.prepare import describe
+from tests.counts import KILLS
 from tests.warm import WarmProcess
 
 SMALL = 20  # pictures a shard
-KILLS = int(os.environ.get("CTL_KILLS", "20"))
 
 
 def prepare(drawn, out, **options):
@@ -178,22 +177,19 @@ def prepare_in_small_shards(drawn, out, workers):
 @pytest.mark.slow
 def test_killed_at_any_point_it_goes_on_to_the_same(drawn, tmp_path, small_shards):
     prepare(drawn, tmp_path / "expected")
-    began = time.monotonic()
-    assert WarmProcess(prepare_in_small_shards, drawn, tmp_path / "timed", 1).wait() == 0
-    longest = time.monotonic() - began
-    random, expected, killed, resumed = (
-        np.random.default_rng(0),
-        content(tmp_path / "expected"),
-        0,
-        0,
-    )
-    for number in range(KILLS):
-        out, workers = tmp_path / f"out{number}", 2 if number % 5 == 0 else 1
+    random, expected = np.random.default_rng(0), content(tmp_path / "expected")
+    killed, resumed = 0, 0
+    shards = len(list((tmp_path / "expected").glob("images-*")))
+    # spread over the shards, from before the first to after the last
+    points = ((np.arange(KILLS) + random.random(KILLS)) / KILLS * (shards + 1)).astype(int)
+    for number, point in enumerate(points):
+        out, workers = tmp_path / f"out{number}", 2 if number % 5 == 4 else 1
+        left = tmp_path / f".tmp-out{number}"
         process = WarmProcess(prepare_in_small_shards, drawn, out, workers)
-        time.sleep(random.uniform(0, longest))
+        wait_for(lambda: len(list(left.glob(".*.json"))) >= point or process.poll() is not None)
+        time.sleep(random.uniform(0, 0.05))
         process.kill()
         killed += process.wait() == -signal.SIGKILL
-        left = tmp_path / f".tmp-out{number}"
         resumed += left.exists() and any(left.glob(".*.json"))
         if not out.exists():
             assert WarmProcess(prepare_in_small_shards, drawn, out, workers).wait() == 0
@@ -236,4 +232,4 @@ def wait_for(condition):
     end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end
-        time.sleep(0.05)
+        time.sleep(0.002)

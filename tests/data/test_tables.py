@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ctl_keras as ctl
@@ -206,9 +206,6 @@ def test_text_is_a_number_where_python_says_so(values):
         assert is_bad == (bool(value) and number is None)
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 @given(st.lists(st.text(max_size=40), max_size=6))
 def test_no_row_can_crash_the_reader(images, lines):
     path = images.parent / "pairs.csv"

@@ -2,7 +2,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ctl_keras as ctl
@@ -26,7 +26,6 @@ pair_lists = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(pair_lists, st.integers(0, 3))
 def test_a_negative_has_the_category_and_is_no_positive_of_the_scene(rows, seed):
     pairs = table(rows)

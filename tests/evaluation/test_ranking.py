@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ctl_keras as ctl
@@ -30,7 +30,6 @@ def by_loops(pairs, distance):
     return np.array(result)
 
 
-@settings(deadline=None, max_examples=60)
 @given(pair_lists, st.integers(0, 9))
 def test_metrics_equal_plain_loops(rows, seed):
     pairs = table(rows)

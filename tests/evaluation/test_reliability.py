@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ctl_keras as ctl
@@ -16,7 +16,6 @@ def random_ranker(pairs, seed):
     )
 
 
-@settings(deadline=None, max_examples=40)
 @given(pair_lists, st.integers(0, 9))
 def test_equals_plain_loops(rows, seed):
     pairs = table(rows)

@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ctl_keras.layers.batch_negatives import BatchNegatives
@@ -8,7 +8,6 @@ from tests.layers.layer_checks import check_layer
 RANDOM = np.random.default_rng(0)
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.integers(1, 6), st.integers(0, 5), st.integers(0, 3), st.integers(0, 99))
 def test_equals_plain_loops(batch, others, before, seed):
     random = np.random.default_rng(seed)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ctl_keras import RegionCropping
@@ -14,7 +14,6 @@ def test_grid_of_the_maps_size_is_the_map():
     np.testing.assert_allclose(RegionCropping((3, 4))(values), values.reshape(2, 12, 5), atol=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.integers(1, 9), st.integers(1, 9), st.data())
 def test_any_grid_equals_plain_means(height, width, data):
     rows, columns = data.draw(st.integers(1, height)), data.draw(st.integers(1, width))

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ctl_keras.retrieval import exact_scan
@@ -22,7 +22,6 @@ def expected(vectors, query, k, allowed):
     return rows, products[rows]
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**31),
     rows=st.integers(0, 300),

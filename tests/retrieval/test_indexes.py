@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ctl_keras as ctl
@@ -121,9 +121,6 @@ STEPS = st.lists(
 )
 
 
-@settings(
-    max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
-)
 @given(steps=STEPS)
 def test_any_sequence_of_changes(make, steps, tmp_path_factory):
     pool = vectors(16, 3)

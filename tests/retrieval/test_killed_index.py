@@ -2,7 +2,6 @@
 the state after."""
 
 import multiprocessing
-import os
 import time
 
 import numpy as np
@@ -12,8 +11,8 @@ import pytest
 from ctl_keras.catalog.catalog import Catalog, write_catalog
 from ctl_keras.retrieval.exact_index import ExactIndex
 from ctl_keras.retrieval.faiss_index import FaissIndex
+from tests.counts import KILLS
 
-KILLS = int(os.environ.get("CTL_KILLS", "50"))
 COUNT, STEP, DIM = 1000, 100, 32
 
 
@@ -95,7 +94,7 @@ def test_what_a_killed_process_leaves(kind, tmp_path):
             vector(range(COUNT)), [f"p{number}" for number in range(COUNT)], ["any"] * COUNT
         ).save(folder)
     reached, unfinished = 0, 0
-    for _ in range(KILLS):
+    for _ in range(max(KILLS, 15)):  # each takes a tenth of a second
         started = context.Event()
         process = context.Process(target=change, args=(kind, folder, started))
         process.start()

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ctl_keras as ctl
@@ -513,7 +513,6 @@ queries = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(queries, st.sampled_from(sorted(SEARCHED)))
 def test_search_equals_sorting(asked, which):
     searched = SEARCHED[which]

@@ -1,6 +1,5 @@
 """An export that is killed at any point never leaves a version that a server would load."""
 
-import os
 import signal
 import time
 
@@ -10,9 +9,8 @@ import tensorflow as tf
 
 import ctl_keras as ctl
 from ctl_keras.files import versions
+from tests.counts import KILLS
 from tests.warm import WarmProcess
-
-KILLS = int(os.environ.get("CTL_KILLS", "4"))
 
 
 def export_again(run, base):

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ctl_keras as ctl
@@ -40,7 +40,6 @@ def test_recovers_a_known_map():
     assert fitted.intercept == pytest.approx(5, abs=0.1)
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 4), st.floats(0, 4)), min_size=1, max_size=30))
 def test_is_finite_and_never_prefers_the_farther(distances):
     fitted = fit_logistic(np.array(distances))

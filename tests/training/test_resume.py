@@ -1,6 +1,5 @@
 """A training that is killed again and again ends, bit by bit, where an undisturbed one ends."""
 
-import os
 import signal
 from pathlib import Path
 
@@ -11,10 +10,9 @@ import pytest
 import ctl_keras as ctl
 from ctl_keras.settings import from_dict, to_dict
 from ctl_keras.training.callbacks import read_history
+from tests.counts import KILLS
 from tests.training.killed import train
 from tests.warm import WarmProcess
-
-KILLS = int(os.environ.get("CTL_KILLS", "3"))
 
 
 def settings(config: ctl.Config, cache: Path) -> dict:
