@@ -62,10 +62,8 @@ def test_every_verb_has_help_and_there_is_a_version():
 @pytest.mark.parametrize(
     "verb", ["download", "prepare", "inspect", "evaluate", "catalog", "web", "serve"]
 )
-def test_help_names_the_extra(verb):
-    assert re.search(
-        r"[Nn]eeds\s+[│\s]*the\s+[│\s]*extra\s+[│\s]*[a-z]+", cli(verb, "--help").stdout
-    )
+def test_help_names_the_extra(verb, here):
+    assert re.search(r"[Nn]eeds\s+[│\s]*the\s+[│\s]*extra\s+[│\s]*[a-z]+", here(verb, "--help").out)
 
 
 def test_warnings_are_one_line_without_our_source():
@@ -195,9 +193,9 @@ def test_the_main_job(tmp_path, here):
     )
     asked += ["--catalog", tmp_path / "catalog"]
     found = json.loads(
-        cli(
+        here(
             "recommend", *asked, "--category", "Hats", "-k", 2, "--where", "id != 'x'", "--json"
-        ).stdout
+        ).out
     )
     assert [row["category"].rsplit("|", 1)[-1] for row in found] == [
         "Shoes",
@@ -219,11 +217,18 @@ def test_the_main_job(tmp_path, here):
     )
 
 
-def test_wrong_input_is_one_line_and_exit_2(tmp_path, here):
-    def error_here(*arguments):
-        (line,) = here(*arguments, code=2).err.strip().splitlines()
+@pytest.fixture
+def error_here(here):
+    """As `error`, in this process."""
+
+    def get(*arguments, code=2):
+        (line,) = here(*arguments, code=code).err.strip().splitlines()
         return line
 
+    return get
+
+
+def test_wrong_input_is_one_line_and_exit_2(tmp_path, error_here):
     folder = [
         "--annotations",
         "a",
@@ -253,18 +258,18 @@ def test_wrong_input_is_one_line_and_exit_2(tmp_path, here):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_failure_is_one_line_and_exit_1(tmp_path):
+def test_a_failure_is_one_line_and_exit_1(tmp_path, error_here):
     (tmp_path / "file").touch()
-    said = error("synthesize", tmp_path / "file" / "below", code=1)
+    said = error_here("synthesize", tmp_path / "file" / "below", code=1)
     assert "FileExistsError" in said or "NotADirectoryError" in said
     assert "CTL_DEBUG=1 shows where" in said
 
 
-def test_unknown_options_exit_2():
-    assert "No such option: --dat" in error("train", "--dat", "x")
-    assert "Missing option '--out'" in error("train", "--data", "x")
-    assert "lists the commands" in error("trian")
-    assert "Invalid value for '-k'" in error("recommend", "-k", "few")
+def test_unknown_options_exit_2(error_here):
+    assert "No such option: --dat" in error_here("train", "--dat", "x")
+    assert "Missing option '--out'" in error_here("train", "--data", "x")
+    assert "lists the commands" in error_here("trian")
+    assert "Invalid value for '-k'" in error_here("recommend", "-k", "few")
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path):

@@ -182,14 +182,18 @@ def test_killed_at_any_point_it_goes_on_to_the_same(drawn, tmp_path, small_shard
     shards = len(list((tmp_path / "expected").glob("images-*")))
     # spread over the shards, from before the first to after the last
     points = ((np.arange(KILLS) + random.random(KILLS)) / KILLS * (shards + 1)).astype(int)
+
+    def killed_after(shards, left, *arguments):
+        process = WarmProcess(prepare_in_small_shards, drawn, *arguments)
+        wait_for(lambda: len(list(left.glob(".*.json"))) >= shards or process.poll() is not None)
+        time.sleep(random.uniform(0, 0.05))
+        process.kill()
+        return process.wait() == -signal.SIGKILL
+
     for number, point in enumerate(points):
         out, workers = tmp_path / f"out{number}", 2 if number % 5 == 4 else 1
         left = tmp_path / f".tmp-out{number}"
-        process = WarmProcess(prepare_in_small_shards, drawn, out, workers)
-        wait_for(lambda: len(list(left.glob(".*.json"))) >= point or process.poll() is not None)
-        time.sleep(random.uniform(0, 0.05))
-        process.kill()
-        killed += process.wait() == -signal.SIGKILL
+        killed += killed_after(point, left, out, workers)
         resumed += left.exists() and any(left.glob(".*.json"))
         if not out.exists():
             assert WarmProcess(prepare_in_small_shards, drawn, out, workers).wait() == 0

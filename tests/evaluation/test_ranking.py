@@ -88,15 +88,16 @@ def test_categories_are_matched_by_name():
     assert left_out == {"category unknown to the model": 1}
 
 
-@pytest.mark.parametrize("settings", [{}, {"squared": False}, {"attention": "product"}])
-def test_ranks_by_the_models_own_distance(settings, drawn_pairs):
+def test_ranks_by_the_models_own_distance(drawn_pairs):
     """`evaluate` embeds each picture once; the model, asked for one triplet at a time, says the
     same."""
     from ctl_keras.data.batches import image_batches
     from ctl_keras.evaluation.rankers import model_rankers
     from tests.conftest import SMALL
 
-    model = ctl.CompleteTheLook(drawn_pairs.categories, 32, **SMALL, **settings)
+    model = ctl.CompleteTheLook(
+        drawn_pairs.categories, 32, **SMALL, squared=False, attention="product"
+    )
     pairs = drawn_pairs.take(np.arange(40))
     rows = np.flatnonzero(pairs.category == 1)[:3]
     candidates = pairs.category_products[1]

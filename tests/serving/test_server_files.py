@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -216,21 +214,11 @@ def test_a_model_without_versions(tmp_path):
         write_server_files(tmp_path, tmp_path / "server")
 
 
-def test_from_the_command_line(model, tmp_path):
-    command = [
-        Path(sys.executable).with_name("ctl-keras"),
-        "server-files",
-        "--model",
-        model,
-        "--out",
-        tmp_path / "server",
+def test_from_the_command_line(model, tmp_path, here):
+    def asked(out, *more):
+        return here("server-files", "--model", model, "--out", tmp_path / out, *more).out
+
+    assert asked("server").split() == [str(tmp_path / "server" / file) for file in FILES]
+    assert json.loads(asked("again", "--json")) == [
+        str(tmp_path / "again" / file) for file in FILES
     ]
-    said = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, check=True
-    ).stdout
-    assert said.split() == [str(tmp_path / "server" / file) for file in FILES]
-    command[-1] = tmp_path / "again"
-    said = subprocess.run(
-        [*map(str, command), "--json"], capture_output=True, text=True, check=True
-    ).stdout
-    assert json.loads(said) == [str(tmp_path / "again" / file) for file in FILES]

@@ -1,4 +1,4 @@
-"""Run as a process: losses of 20 steps with one replica and with two."""
+"""Run as a process: losses of some steps with one replica and with two."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from ctl_keras.settings import from_dict
 from ctl_keras.training.fitting import Fitting
 from ctl_keras.training.strategies import make_strategy
 
-STEPS = 20
+STEPS = 8
 
 
 def losses(name: str, records: Path, config: Config) -> list[float]:

@@ -33,7 +33,7 @@ def test_two_replicas_equal_one(records, config, tmp_path, training):
     out = tmp_path / "losses.json"
     assert WarmProcess(replicas.compare, records, to_dict(changed), out).wait() == 0
     losses = json.loads(out.read_text())
-    assert len(losses["none"]) == 20
+    assert len(losses["none"]) == replicas.STEPS
     np.testing.assert_allclose(losses["mirrored"], losses["none"], rtol=0, atol=1e-4)
 
 
