@@ -186,7 +186,7 @@ def test_killed_at_any_point_it_goes_on_to_the_same(drawn, tmp_path, small_shard
     def killed_after(shards, left, *arguments):
         process = WarmProcess(prepare_in_small_shards, drawn, *arguments)
         wait_for(lambda: len(list(left.glob(".*.json"))) >= shards or process.poll() is not None)
-        time.sleep(random.uniform(0, 0.05))
+        time.sleep(random.uniform(0, 0.02))
         process.kill()
         return process.wait() == -signal.SIGKILL
 
