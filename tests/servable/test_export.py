@@ -446,9 +446,9 @@ else:
 """
 
 
-@pytest.mark.parametrize("limit", [100, 10_000, 1_000_000])
+@pytest.mark.parametrize("limit", [100, 1_000_000])
 def test_a_full_disk_leaves_nothing_that_a_server_would_load(run, tmp_path, limit):
-    """Writes fail in the system itself, as on a full disk, at three points of the export."""
+    """Writes fail in the system itself, as on a full disk, at two points of the export."""
     base = tmp_path / "looks"
     command = [sys.executable, "-c", FULL_DISK, str(run), str(base), str(limit)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
