@@ -61,8 +61,7 @@ def generate(folder: Path) -> None:
     category = random.integers(CATEGORIES, size=len(products)).tolist()
     with open(folder / "fashion-cat.json", "w", encoding="utf-8") as file:
         json.dump(
-            {product: names[index] for product, index in zip(products, category, strict=True)},
-            file,
+            {product: names[index] for product, index in zip(products, category, strict=True)}, file
         )
 
 

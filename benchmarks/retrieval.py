@@ -69,9 +69,7 @@ def compare(figures: Figures, vectors: np.ndarray, exact: ExactIndex) -> None:
         at_most=1.3,
     )
     figures.add(
-        "FAISS IndexFlatIP / exact search, 1 query",
-        taken["faiss 1"] / taken["exact 1"],
-        at_least=1,
+        "FAISS IndexFlatIP / exact search, 1 query", taken["faiss 1"] / taken["exact 1"], at_least=1
     )
     figures.add(
         "FAISS IndexFlatIP / exact search, 64 queries",

@@ -1,5 +1,4 @@
-"""`ctl-keras`: one function a command, no logic. Data goes to stdout, progress and messages to
-stderr."""
+"""`ctl-keras`: a function for each command. Data goes to stdout, all else to stderr."""
 
 import json
 import os
@@ -53,9 +52,8 @@ def synthesize(
     from ctl_keras.data.synthesize import synthesize as draw
 
     counts = draw(out, scenes, styles, seed)
-    _show(
-        counts, as_json, f"{out}: " + ", ".join(f"{count} {name}" for name, count in counts.items())
-    )
+    named = ", ".join(f"{count} {name}" for name, count in counts.items())
+    _show(counts, as_json, f"{out}: {named}")
 
 
 @app.command(cls=Command)

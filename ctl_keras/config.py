@@ -204,10 +204,7 @@ class TrainingConfig:
             "steps_per_execution",
             "margin",
         )
-        for name in (
-            *positive,
-            *(["steps_per_epoch"] if self.steps_per_epoch is not None else []),
-        ):
+        for name in (*positive, *(["steps_per_epoch"] if self.steps_per_epoch is not None else [])):
             require_positive(f"training.{name}", getattr(self, name))
         for name in ("warmup_steps", "weight_decay", "memory", "patience"):
             if getattr(self, name) < 0:

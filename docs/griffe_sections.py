@@ -4,10 +4,7 @@ from typing import Any
 
 import griffe
 
-SECTIONS = {
-    "Call arguments:\n": "Other Parameters: Call arguments:\n",
-    "Example:\n": "Examples:\n",
-}
+SECTIONS = {"Call arguments:\n": "Other Parameters: Call arguments:\n", "Example:\n": "Examples:\n"}
 
 
 class KnownSections(griffe.Extension):

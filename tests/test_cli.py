@@ -229,16 +229,7 @@ def error_here(here):
 
 
 def test_wrong_input_is_one_line_and_exit_2(tmp_path, error_here):
-    folder = [
-        "--annotations",
-        "a",
-        "--categories",
-        "b",
-        "--images",
-        "c",
-        "--out",
-        tmp_path / "out",
-    ]
+    folder = ["--annotations", "a", "--categories", "b", "--images", "c", "--out", tmp_path / "out"]
     assert error("prepare", *folder) == "ctl-keras: The annotation file a does not exist."
     assert "three numbers such as 0.8,0.1,0.1" in error_here(
         "prepare", *folder, "--fractions", "all"

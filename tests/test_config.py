@@ -20,11 +20,7 @@ def test_round_trip_through_json():
         ]
     )
     assert from_dict(Config, json.loads(json.dumps(to_dict(config)))) == config
-    assert (config.model.regions, config.training.epochs, config.data.augment) == (
-        (7, 7),
-        3,
-        False,
-    )
+    assert (config.model.regions, config.training.epochs, config.data.augment) == ((7, 7), 3, False)
 
 
 def test_file_and_overrides(tmp_path):

@@ -41,10 +41,8 @@ _BUSY = (
 _BY_STATUS = {
     "NOT_FOUND": "Check `model`, `version` and `label`; `status()` lists the versions.",
     "DEADLINE_EXCEEDED": "Raise `timeout`, or lower `batch_size`.",
-    "RESOURCE_EXHAUSTED": (
-        "The request or the answer is larger than the server, or a proxy before it, allows: lower "
-        "`batch_size`."
-    ),
+    "RESOURCE_EXHAUSTED": "The request or the answer is larger than the server, or a proxy before "
+    "it, allows: lower `batch_size`.",
     "UNAUTHENTICATED": "Give the token in `headers`.",
     "PERMISSION_DENIED": "Check the token in `headers`.",
 }

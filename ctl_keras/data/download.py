@@ -95,12 +95,7 @@ def download(
 
 
 def _fetch(
-    ids: list[str],
-    out: Path,
-    template: str,
-    concurrency: int,
-    rate: float,
-    missing: dict[str, str],
+    ids: list[str], out: Path, template: str, concurrency: int, rate: float, missing: dict[str, str]
 ) -> tuple[int, int]:
     """Fetches pictures; adds what it cannot have to `missing` and to the journal.
 

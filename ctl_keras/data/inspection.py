@@ -119,10 +119,8 @@ def format_inspection(result: dict[str, Any]) -> str:
     boxes, crops, pictures = result["boxes"], result["crops"], result["pictures"]
     lines += [
         "",
-        (
-            f"{boxes['boxed']} pairs have a box; of {boxes['boxes']} boxes "
-            f"{boxes['with_several_products']} have several products"
-        ),
+        f"{boxes['boxed']} pairs have a box; of {boxes['boxes']} boxes "
+        f"{boxes['with_several_products']} have several products",
         f"box, share of the scene:  {_row(boxes['area'])}",
         f"kept, share of the scene: {_row(crops['area'])}",
         "kept part: " + ", ".join(f"{name} {count}" for name, count in crops["strips"].items()),

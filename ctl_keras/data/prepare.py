@@ -160,13 +160,10 @@ def prepare(
             },
             # what needs no check of its format whenever it is decoded
             "only_jpegs": all(report["only_jpegs"] for report in reports.values()),
-            "files": (
-                {name: report["file"] for name, report in reports.items()}
-                | {
-                    path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
-                    for path in tables
-                }
-            ),
+            "files": {name: report["file"] for name, report in reports.items()}
+            | {
+                path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in tables
+            },
         }
         manifest["hash"] = data_hash(manifest)
         write_json(folder / "manifest.json", manifest)
@@ -187,8 +184,7 @@ def _plan(
                 "with them."
             )
         ids = picture_ids(
-            table.rows,
-            questions.pictures.select(["id", "id"]).rename_columns(["scene", "product"]),
+            table.rows, questions.pictures.select(["id", "id"]).rename_columns(["scene", "product"])
         )
         pictures = pa.concat_tables([pictures, questions.pictures])
     names, cuts = cut_outs(pictures, ids)

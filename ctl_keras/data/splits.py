@@ -88,11 +88,9 @@ def leakage(split: np.ndarray, things: dict[str, np.ndarray]) -> dict[str, dict[
     """
     return {
         SPLITS[number]: {
-            name: (
-                float(np.isin(values[split == number], values[split == 0]).mean())
-                if (split == number).any()
-                else 0.0
-            )
+            name: float(np.isin(values[split == number], values[split == 0]).mean())
+            if (split == number).any()
+            else 0.0
             for name, values in things.items()
         }
         for number in (1, 2)

@@ -134,8 +134,7 @@ def stream(
         epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
         return epochs.flat_map(
             lambda number: epoch(
-                number,
-                tf.where(number == first_epoch, np.int64(skipped * batch_size), np.int64(0)),
+                number, tf.where(number == first_epoch, np.int64(skipped * batch_size), np.int64(0))
             )
         )
     counter = itertools.count()

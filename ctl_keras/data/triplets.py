@@ -144,8 +144,7 @@ def positives_by_pair(pairs: Pairs) -> np.ndarray:
     scenes, starts, counts = np.unique(scene, return_index=True, return_counts=True)
     table = np.full((len(scenes), counts.max()), -1, np.int64)
     table[
-        np.repeat(np.arange(len(scenes)), counts),
-        np.arange(len(scene)) - np.repeat(starts, counts),
+        np.repeat(np.arange(len(scenes)), counts), np.arange(len(scene)) - np.repeat(starts, counts)
     ] = product
     return table[np.searchsorted(scenes, pairs.scene)]
 

@@ -161,9 +161,7 @@ class Parts:
     def for_category(self, scene: dict[str, Any], category: Any) -> dict[str, Any]:
         """What the scene tower returns, with attention and query for other categories."""
         parts = Scene(
-            scene["global_embedding"],
-            scene["region_embeddings"],
-            scene.get("attention_embeddings"),
+            scene["global_embedding"], scene["region_embeddings"], scene.get("attention_embeddings")
         )
         return {**scene, **self._of_category(parts, category)}
 

@@ -78,10 +78,7 @@ def loss_curve(history: Sequence[dict[str, float]], margin: float) -> Any:
         axis.spines[["left", "bottom"]].set_visible(True)
         axis.xaxis.set_major_locator(_whole_numbers())
         axis.yaxis.set_major_locator(_plain_numbers())
-        for prefix, label, colour in (
-            ("", "training", NEGATIVE),
-            ("val_", "validation", POSITIVE),
-        ):
+        for prefix, label, colour in (("", "training", NEGATIVE), ("val_", "validation", POSITIVE)):
             axis.plot(
                 epochs,
                 [row[prefix + name] for row in history],

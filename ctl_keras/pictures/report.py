@@ -33,11 +33,7 @@ PAGE = "report.html"
 
 
 def write_report(
-    run: str | Path,
-    data: str | Path,
-    split: str,
-    out: str | Path,
-    beside: str | Path | None = None,
+    run: str | Path, data: str | Path, split: str, out: str | Path, beside: str | Path | None = None
 ) -> list[Path]:
     """Writes what a finished run has learned: a page that needs no other file, and some of its
     pictures as PNG.

@@ -89,11 +89,7 @@ def worst_pairs(
 
 
 def better_pairs(
-    percentiles: np.ndarray,
-    other: np.ndarray,
-    few: np.ndarray,
-    scenes: Sequence[str],
-    count: int,
+    percentiles: np.ndarray, other: np.ndarray, few: np.ndarray, scenes: Sequence[str], count: int
 ) -> list[int]:
     """The pairs whose percentile is most above that of another run, the largest difference first;
     of different scenes, those of categories with few candidates last."""

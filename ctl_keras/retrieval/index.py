@@ -2,7 +2,6 @@
 stored."""
 
 import abc
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +13,7 @@ import pyarrow.compute as pc
 from ctl_keras.catalog.ids import ids_mask
 from ctl_keras.errors import InputError
 from ctl_keras.files import new_generation, newest_generation, read_json, write_json
-from ctl_keras.retrieval.index_input import checked, coded
+from ctl_keras.retrieval.index_input import checked, checked_queries, coded, query_groups
 from ctl_keras.retrieval.neighbors import Neighbors
 
 FORMAT = 1
@@ -177,7 +176,7 @@ class Index(abc.ABC):
             InputError: no `build` yet, a wrong k or query, or a category or id that no product has.
         """
         self._require_built()
-        queries = self._queries(query)
+        queries = checked_queries(query, self._dim)
         if k < 1:
             raise InputError(f"`k` must be positive. Received: {k}")
         allowed = self.alive
@@ -188,7 +187,7 @@ class Index(abc.ABC):
         found = np.zeros(len(queries), np.int64)
         rows = np.full((len(queries), k), -1, np.int64)
         distances = np.full((len(queries), k), np.inf, np.float32)
-        for code, places in self._groups(category, len(queries)):
+        for code, places in query_groups(category, len(queries), self._names):
             answers = self._search(queries[places], k, code, allowed)
             for place, (nearest, products) in zip(places, answers, strict=True):
                 count = found[place] = len(nearest)
@@ -285,19 +284,6 @@ class Index(abc.ABC):
         if not self.is_built:
             raise InputError("The index holds nothing yet: call `build` first.")
 
-    def _queries(self, query: np.ndarray) -> np.ndarray:
-        queries = np.atleast_2d(np.asarray(query, np.float32))
-        if queries.ndim != 2 or queries.shape[1] != self._dim:
-            raise InputError(
-                f"`query` must be [queries, {self._dim}]. Received: {list(np.shape(query))}"
-            )
-        if not np.isfinite(queries).all():
-            raise InputError(
-                f"`query` must be finite. Row {np.flatnonzero(~np.isfinite(queries).all(1))[0]} is "
-                "not."
-            )
-        return queries
-
     def _filter(self, name: str, given: Ids) -> np.ndarray:
         if isinstance(given, np.ndarray) and given.dtype == bool:
             if given.shape != self.alive.shape:
@@ -312,24 +298,3 @@ class Index(abc.ABC):
             return self.mask(given)
         except InputError as error:
             raise InputError(f"`{name}`: {error}") from None
-
-    def _groups(
-        self, category: str | Sequence[str] | None, count: int
-    ) -> list[tuple[int | None, np.ndarray]]:
-        """Category codes and the queries that ask for them."""
-        if category is None:
-            return [(None, np.arange(count))]
-        names = [category] * count if isinstance(category, str) else list(category)
-        if len(names) != count:
-            raise InputError(
-                f"`category` must be one for all queries or one for each. Received: {len(names)} "
-                f"for {count}"
-            )
-        for name in names:
-            if name not in self._names:
-                near = difflib.get_close_matches(str(name), self._names, 1)
-                there = f"There are: {', '.join(self._names) or 'none'}"
-                hint = f"Did you mean {near[0]!r}?" if near else there
-                raise InputError(f"No product has the category {name!r}. {hint}")
-        codes = np.asarray([self._names.index(name) for name in names], np.int64)
-        return [(int(code), np.flatnonzero(codes == code)) for code in np.unique(codes)]

@@ -1,5 +1,7 @@
 """What an index is given, checked before anything is built."""
 
+import difflib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -61,3 +63,37 @@ def _strings(name: str, values: Any) -> Any:
     if array.null_count:
         raise InputError(f"`{name}` must be strings. Received: none in {array.null_count} rows")
     return pa.chunked_array([array]) if isinstance(array, pa.Array) else array
+
+
+def checked_queries(query: np.ndarray, dim: int | None) -> np.ndarray:
+    """Queries, float32 `[queries, dim]`, from one or several. Raises `InputError`."""
+    queries = np.atleast_2d(np.asarray(query, np.float32))
+    if queries.ndim != 2 or queries.shape[1] != dim:
+        raise InputError(f"`query` must be [queries, {dim}]. Received: {list(np.shape(query))}")
+    if not np.isfinite(queries).all():
+        raise InputError(
+            f"`query` must be finite. Row {np.flatnonzero(~np.isfinite(queries).all(1))[0]} is not."
+        )
+    return queries
+
+
+def query_groups(
+    category: str | Sequence[str] | None, count: int, known: list[str]
+) -> list[tuple[int | None, np.ndarray]]:
+    """Codes of `known` categories and the queries that ask for them. Raises `InputError`."""
+    if category is None:
+        return [(None, np.arange(count))]
+    names = [category] * count if isinstance(category, str) else list(category)
+    if len(names) != count:
+        raise InputError(
+            f"`category` must be one for all queries or one for each. Received: {len(names)} "
+            f"for {count}"
+        )
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, 1)
+            there = f"There are: {', '.join(known) or 'none'}"
+            hint = f"Did you mean {near[0]!r}?" if near else there
+            raise InputError(f"No product has the category {name!r}. {hint}")
+    codes = np.asarray([known.index(name) for name in names], np.int64)
+    return [(int(code), np.flatnonzero(codes == code)) for code in np.unique(codes)]

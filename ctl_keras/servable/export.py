@@ -142,12 +142,10 @@ def _of_model(
         "categories": list(model.categories),
         "weights_hash": weights_hash(model),
         "query_is_exact": exact,
-        "score_embeddings": (
-            "present"
-            if exact
-            else "left out: plain norms and product attention have no inner-product form; `query` "
-            "ranks approximately"
-        ),
+        "score_embeddings": "present"
+        if exact
+        else "left out: plain norms and product attention have no inner-product form; `query` "
+        "ranks approximately",
         "calibration": to_dict(calibration) if calibration else None,
         "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
         "metrics": metrics or {},

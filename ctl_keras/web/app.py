@@ -67,11 +67,9 @@ def build_page(looks: Looks) -> Any:
                 )
                 hide = gr.Checkbox(
                     label="Hide a product of the scene",
-                    info=(
-                        "The model learned from scenes without the product: it saw the largest "
-                        "strip beside the product's box. Your scene is cut in the same way. Set "
-                        "the box's edges, or draw it on the scene."
-                    ),
+                    info="The model learned from scenes without the product: it saw the largest "
+                    "strip beside the product's box. Your scene is cut in the same way. Set "
+                    "the box's edges, or draw it on the scene.",
                     elem_id="hide",
                 )
                 with gr.Group(visible=False) as box:
@@ -259,11 +257,7 @@ def build_page(looks: Looks) -> Any:
         hide.change(lambda hidden: gr.update(visible=hidden), hide, box, **_QUICK)
         for control in box_controls:
             control.change(
-                draw_scene,
-                [scene, *box_controls],
-                scene_view,
-                trigger_mode="always_last",
-                **_QUICK,
+                draw_scene, [scene, *box_controls], scene_view, trigger_mode="always_last", **_QUICK
             )
         asked = gr.on(
             [go.click, where.submit],

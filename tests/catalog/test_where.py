@@ -58,10 +58,8 @@ def test_expressions(expression, rows):
         ("prise < 3", "there is no column prise. Did you mean price?"),
         (
             "zzz < 3",
-            (
-                "there is no column zzz. Columns: price, weight, brand, sold, category, day. Texts "
-                "need quotes"
-            ),
+            "there is no column zzz. Columns: price, weight, brand, sold, category, day. Texts "
+            "need quotes",
         ),
         ("price < 'a'", "the column price holds int64 and cannot be compared with 'a'"),
         ("brand < 5", "the column brand holds string and cannot be compared with 5"),

@@ -292,10 +292,7 @@ def test_a_client_survives_a_fork():
 
 
 def test_threads_share_a_client(scheme):
-    with (
-        StubServer(scheme, lengths) as server,
-        Client(server.url, "looks", batch_size=2) as client,
-    ):
+    with StubServer(scheme, lengths) as server, Client(server.url, "looks", batch_size=2) as client:
         results = {}
 
         def work(size):

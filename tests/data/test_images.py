@@ -342,8 +342,7 @@ def test_a_photo_is_upright_as_its_exif_says(photo, number, order):
         window = tf.constant(box, tf.float32)
         start, stop = module._pixels(tf.shape(whole)[:2], window)
         np.testing.assert_array_equal(
-            decode_image(tf.constant(data), window),
-            whole[start[0] : stop[0], start[1] : stop[1]],
+            decode_image(tf.constant(data), window), whole[start[0] : stop[0], start[1] : stop[1]]
         )
 
 

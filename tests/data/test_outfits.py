@@ -95,22 +95,13 @@ def test_items_are_cut_out(folder):
 
 def test_outfits_stay_in_one_split(folder):
     manifest = ctl.prepare(
-        folder / "outfits.tsv",
-        None,
-        folder / "images",
-        folder / "out",
-        fractions=(0.5, 0.25, 0.25),
+        folder / "outfits.tsv", None, folder / "images", folder / "out", fractions=(0.5, 0.25, 0.25)
     )
     parts = [ctl.read_records(folder / "out", split) for split in ("train", "validation", "test")]
     outfits = [{id_[:32] for id_ in part.images.ids[part.scene]} for part in parts]
     assert [len(names) for names in outfits] == [4, 2, 2]
     assert not set.intersection(*outfits)
-    assert manifest["leakage"]["test"] == {
-        "scene": 0,
-        "product": 0,
-        "scene's file": 0,
-        "outfit": 0,
-    }
+    assert manifest["leakage"]["test"] == {"scene": 0, "product": 0, "scene's file": 0, "outfit": 0}
     # negatives: of the positive's category, from another outfit
     batch, _ = next(iter(ctl.triplets(parts[0], 8, image_size=16)))
     assert batch["negative"].shape == (8, 16, 16, 3)

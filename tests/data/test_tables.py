@@ -182,8 +182,7 @@ def test_which_pictures_to_fetch(images):
 
 @given(
     st.lists(
-        st.none() | st.text("0123456789.+-eE naif", max_size=8) | st.floats().map(repr),
-        max_size=20,
+        st.none() | st.text("0123456789.+-eE naif", max_size=8) | st.floats().map(repr), max_size=20
     )
 )
 def test_text_is_a_number_where_python_says_so(values):

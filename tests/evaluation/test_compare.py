@@ -119,10 +119,7 @@ def test_only_what_is_missing_or_stale_is_evaluated(records, tmp_path, monkeypat
             "candidates": candidates_hash(pairs),
         }
         write_evaluation(
-            run,
-            result | {"run_hash": run_hash(run)},
-            pairs,
-            np.zeros((len(pairs), len(METRICS))),
+            run, result | {"run_hash": run_hash(run)}, pairs, np.zeros((len(pairs), len(METRICS)))
         )
 
     monkeypatch.setattr(module, "evaluate_run", evaluate)

@@ -41,10 +41,5 @@ def test_layer():
     assert np.isinf(np.asarray(layer(*inputs))).any()
     # finite where no product is masked: the mixed-precision check compares numbers
     check_layer(
-        layer,
-        inputs[0],
-        np.zeros(3, "int32"),
-        np.full((3, 1), -1),
-        np.zeros(5, "int32"),
-        inputs[4],
+        layer, inputs[0], np.zeros(3, "int32"), np.full((3, 1), -1), np.zeros(5, "int32"), inputs[4]
     )

@@ -123,10 +123,8 @@ def test_layers_that_the_file_lacks_are_named(tmp_path, backbone):
     )
     with pytest.warns(
         UserWarning,
-        match=(
-            r"lacks 2 of the .* keep their initialisation, .*: conv2_block1_3_conv,"
-            r" conv2_block1_3_bn"
-        ),
+        match=r"lacks 2 of the .* keep their initialisation, .*: conv2_block1_3_conv,"
+        r" conv2_block1_3_bn",
     ):
         loaded = build(weights=str(tmp_path / "w.h5"))
     theirs, ours = (

@@ -21,13 +21,7 @@ from ctl_keras.pictures.report_run import read_evaluated_run, settings
 from tests.pictures.conftest import make_run
 from tests.pictures.pages import Page
 
-FILES = {
-    "report.html",
-    "loss_curve.png",
-    "ranked_products.png",
-    "attention.png",
-    "calibration.png",
-}
+FILES = {"report.html", "loss_curve.png", "ranked_products.png", "attention.png", "calibration.png"}
 
 
 @pytest.fixture(scope="module")
@@ -134,11 +128,9 @@ def test_the_figures_are_those_of_the_evaluation(page, two_runs):
     assert f"calibration error is {calibration['expected_calibration_error']:.3f}" in page.text
     bins = page.tables["By bins of probability; the weights add up to twice the pairs"][1:]
     assert [row[1:] for row in bins] == [
-        (
-            ["none", "none", "0.0"]
-            if part["probability"] is None
-            else [f"{part['probability']:.3f}", f"{part['positives']:.3f}", f"{part['count']:.1f}"]
-        )
+        ["none", "none", "0.0"]
+        if part["probability"] is None
+        else [f"{part['probability']:.3f}", f"{part['positives']:.3f}", f"{part['count']:.1f}"]
         for part in calibration["bins"]
     ]
     asked = page.tables["Share of right answers, with 95 % intervals"][1:]

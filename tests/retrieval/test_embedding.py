@@ -109,9 +109,7 @@ def test_an_update_embeds_what_is_new(shop, exported):
     assert after.where("price == 999").sum() == 1
     rows = {identity: row for row, identity in enumerate(after.ids.to_pylist())}
     np.testing.assert_allclose(
-        after.embeddings[rows[changed["id"]]],
-        after.embeddings[rows[shop.rows[4]["id"]]],
-        atol=1e-6,
+        after.embeddings[rows[changed["id"]]], after.embeddings[rows[shop.rows[4]["id"]]], atol=1e-6
     )
     np.testing.assert_array_equal(
         after.embeddings[rows["new"]], after.embeddings[rows[renamed["id"]]]
@@ -207,9 +205,7 @@ def test_nothing_that_can_be_used(shop, exported):
 
 def test_an_interrupted_run_goes_on(shop, exported, monkeypatch):
     undisturbed = build_catalog(
-        exported,
-        shop.build(exported) and shop.folder / "products.csv",
-        shop.folder / "undisturbed",
+        exported, shop.build(exported) and shop.folder / "products.csv", shop.folder / "undisturbed"
     )
     monkeypatch.setattr(embedding, "_PART", 4)
     real, embedded = embedding.embed_pictures, []

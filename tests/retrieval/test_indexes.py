@@ -96,9 +96,7 @@ def test_search(make):
     found = index.search(queries, 5, "Shoes", include=sorted(some), exclude=["p7"])
     for row, query in enumerate(queries):
         assert_finds(
-            found,
-            row,
-            oracle(table, query, 5, "Shoes", lambda identity: identity in some - {"p7"}),
+            found, row, oracle(table, query, 5, "Shoes", lambda identity: identity in some - {"p7"})
         )
     mask = np.arange(300) % 2 == 0
     found = index.search(queries, 5, include=mask, exclude=np.arange(300) > 280)
@@ -126,10 +124,7 @@ def test_any_sequence_of_changes(make, steps, tmp_path_factory):
     pool = vectors(16, 3)
     index, table = (
         make().build(pool[:2], ["p0", "p1"], ["Hats", "Shoes"]),
-        {
-            "p0": (pool[0], "Hats"),
-            "p1": (pool[1], "Shoes"),
-        },
+        {"p0": (pool[0], "Hats"), "p1": (pool[1], "Shoes")},
     )
     folder = tmp_path_factory.mktemp("index") / "saved"
     for step, numbers in steps:

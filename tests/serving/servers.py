@@ -176,10 +176,7 @@ def _real(base: Path, folder: Path, labels: dict[str, int], options: tuple[str, 
         f'model_config_list {{ config {{ name: "{NAME}" base_path: "{base}" model_platform: '
         f'"tensorflow" {policy} {" ".join(named)} }} }}'
     )
-    flags += [
-        f"--model_config_file={config}",
-        "--allow_version_labels_for_unavailable_models=true",
-    ]
+    flags += [f"--model_config_file={config}", "--allow_version_labels_for_unavailable_models=true"]
     return _started(flags, base, folder)
 
 

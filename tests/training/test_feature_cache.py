@@ -152,8 +152,7 @@ def test_errors(model, drawn_pairs, folder, tmp_path):
     shutil.copytree(folder, damaged)
     (damaged / "scene-v1-00000.npy").write_bytes(b"half")
     with pytest.raises(
-        ctl.InputError,
-        match=r"The feature file .*scene-v1-00000.npy is missing or damaged. Remove",
+        ctl.InputError, match=r"The feature file .*scene-v1-00000.npy is missing or damaged. Remove"
     ):
         ctl.CachedFeatures(damaged, drawn_pairs)
     with pytest.raises(

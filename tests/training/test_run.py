@@ -377,8 +377,7 @@ def test_what_stopped_early_says_so(run):
 def test_a_layer_that_does_not_exist(records, config, tmp_path):
     stages = (ctl.StageConfig(epochs=1, learning_rate=1e-4, unfreeze="conv9"),)
     with pytest.raises(
-        ctl.InputError,
-        match=r"No layer of ResNet50 begins with `conv9`. There are: conv1, conv2, ",
+        ctl.InputError, match=r"No layer of ResNet50 begins with `conv9`. There are: conv1, conv2, "
     ):
         ctl.train(records, tmp_path / "run", replace(config, stages=stages))
     assert not (tmp_path / "run").exists()
