@@ -14,7 +14,7 @@ import pyarrow.parquet
 from ctl_keras.errors import InputError
 
 ROW = "__row__"
-_NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?\s*$"
+_NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?0*\d{1,3})?\s*$"
 
 # (number of the row in the file, its text, what is wrong with it)
 OnBadRow = Callable[[int, str, str], None]
