@@ -15,6 +15,7 @@ from PIL import Image
 import ctl_keras as ctl
 from ctl_keras.catalog.catalog import write_catalog
 from ctl_keras.data.images import decode_image, resize_image
+from ctl_keras.serving.server import DevelopmentServer
 from tests.conftest import SMALL
 
 SHOES, HATS = "Apparel & Accessories|Shoes", "Apparel & Accessories|Hats"
@@ -253,6 +254,35 @@ def test_client_and_server(shop, expected):
                 check(found, expected)
     finally:
         server.stop()
+
+
+def test_excluding_at_each_door(shop, pictures):
+    """Leaving out a product lets another with its picture take its place; leaving out all of them
+    leaves out the picture: in the recommender, in the SavedModel and for a client."""
+    groups = [[first, *others] for first, others in pictures(SHOES).items() if others]
+    recommender = ctl.Recommender(shop.export, shop.catalog.folder)
+    signature = ctl.LocalModel(shop.export).loaded.signatures["recommend_excluding"]
+    photo, every = shop.scene.read_bytes(), set(shop.catalog.ids.to_pylist())
+    with DevelopmentServer(shop.export, rest_port=0, grpc_port=0) as server:
+        client = ctl.Client(f"http://{server.rest_address}", server.name)
+        for gone in ([groups[0][0]], groups[0], [groups[0][0], *groups[1]], ["no such product"]):
+            expected = [
+                [
+                    row["id"]
+                    for row in recommender.recommend(shop.scene, ["Shoes"], K, exclude=ids)["Shoes"]
+                ]
+                for ids in ([name for name in gone if name in every], [])
+            ]
+            answer = signature(
+                scene_bytes=tf.constant([photo] * 2),
+                category=tf.constant(["Shoes"] * 2),
+                exclude=tf.constant([[*gone, ""], [""] * (len(gone) + 1)]),
+            )
+            found = [[name.decode() for name in row[:K]] for row in answer["product_id"].numpy()]
+            assert found == expected
+            asked = client.recommend([shop.scene] * 2, "Shoes", K, exclude=[gone, []])
+            assert asked["product_id"].tolist() == expected
+        client.close()
 
 
 def test_a_catalog_that_keeps_duplicates(shop, exported, here, tmp_path):

@@ -10,12 +10,14 @@ from ctl_keras.client.serving_error import not_understood
 # type and rank of what each signature answers (docs/serving.md); an export may answer more
 _FLAG, _ROW, _TABLE, _MAP = (np.bool_, 1), (np.float32, 1), (np.float32, 2), (np.float32, 3)
 _SCORES = ("hybrid_distance", "global_distance", "local_distance", "compatibility")
+_PRODUCTS = {"product_id": (np.str_, 2), "hybrid_distance": _TABLE, "valid": _FLAG}
 _OUTPUTS: dict[str, dict[str, tuple[type, int]]] = {
     "serving_default": {**dict.fromkeys(_SCORES, _ROW), "valid": _FLAG},
     "embed_scene": {"query": _TABLE, "global_embedding": _TABLE, "attention": _MAP, "valid": _FLAG},
     "embed_product": {"embedding": _TABLE, "valid": _FLAG},
     "score_embeddings": {"hybrid_distance": _ROW},
-    "recommend": {"product_id": (np.str_, 2), "hybrid_distance": _TABLE, "valid": _FLAG},
+    "recommend": _PRODUCTS,
+    "recommend_excluding": _PRODUCTS,
     "rerank": {"hybrid_distance": _TABLE, "known": (np.bool_, 2)},
 }
 

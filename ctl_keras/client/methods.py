@@ -116,13 +116,21 @@ class Methods(Generic[R]):
             raise InputError(f"`query` and `embedding` need the same d. Received: {shapes}")
         return self._run(Call("score_embeddings", columns))
 
-    def recommend(self, scenes: Pictures, categories: Texts, k: int | None = None) -> R:
+    def recommend(
+        self,
+        scenes: Pictures,
+        categories: Texts,
+        k: int | None = None,
+        exclude: Sequence[Sequence[str]] | None = None,
+    ) -> R:
         """The products of the export's catalog that complete B scenes best, nearest first.
 
         Args:
             scenes: B pictures, or one.
             categories: B strings, or one: the category wanted.
             k: int, at most the K of the export. Defaults to K.
+            exclude: B lists of ids to leave out, such as what somebody has bought. A product with
+                the same picture takes the place of one that is left out. Defaults to none.
 
         Returns:
             `product_id`, str `[B, k]`, `hybrid_distance`, float32 `[B, k]`, and `valid`, bool
@@ -144,7 +152,12 @@ class Methods(Generic[R]):
                 name: value[:, :k] if value.ndim == 2 else value for name, value in answer.items()
             }
 
-        return self._run(Call("recommend", _scene(scenes, categories), nearest))
+        if exclude is None:
+            return self._run(Call("recommend", _scene(scenes, categories), nearest))
+        most = max(map(len, exclude), default=0)
+        filled = [[*ids, *[""] * (max(most, 1) - len(ids))] for ids in exclude]
+        columns = {**_scene(scenes, categories), "exclude": lists("exclude", filled)}
+        return self._run(Call("recommend_excluding", columns, nearest))
 
     def rerank(
         self, scenes: Pictures, categories: Texts, product_ids: Sequence[Sequence[str]]

@@ -93,9 +93,15 @@ class CatalogSignatures(tf.Module):
         scene = [rows("scene_bytes"), rows("category")]
         query = rows("query", manifest["settings"]["dim"], dtype=tf.float32)
         # not a signature: what a search costs without the network can be measured
-        self.search = traced(self._search, [query, rows("category_index", dtype=tf.int32)])
+        self.search = traced(
+            lambda query, category_index: self._search(query, category_index, self._candidates),
+            [query, rows("category_index", dtype=tf.int32)],
+        )
         self.functions = {
             "recommend": traced(self.recommend, scene),
+            "recommend_excluding": traced(
+                self.recommend_excluding, [*scene, rows("exclude", None)]
+            ),
             "rerank": traced(self.rerank, [*scene, rows("product_id", None)]),
         }
 
@@ -111,19 +117,57 @@ class CatalogSignatures(tf.Module):
 
         Where there are fewer than k, the id is empty and the distance the largest possible.
         """
+        return self.recommend_excluding(scene_bytes, category, None)
+
+    def recommend_excluding(
+        self, scene_bytes: tf.Tensor, category: tf.Tensor, exclude: tf.Tensor | None
+    ) -> dict[str, tf.Tensor]:
+        """As `recommend`, without the products whose ids are in `exclude`, string `[batch, ids]`;
+        an id that the catalog does not have, such as `""`, leaves out nothing.
+
+        Another product with the same picture takes the place of one that is left out.
+        """
         scene = self._scene(scene_bytes, category)
         category_index = tf.where(scene["valid"], scene["category_index"], -1)
-        rows, products = self.search(scene["query"], category_index)
-        distances = 2 - products
+        more = 0 if exclude is None else tf.shape(exclude)[1]
+        rows, values = self._search(scene["query"], category_index, self._candidates + more)
+        distances, there = 2 - values, rows >= 0
+        rows = tf.maximum(rows, 0)
         if not self._exact:
-            distances = self.distances(scene, self._embeddings(tf.maximum(rows, 0)))
-        distances = tf.where(rows >= 0, distances, self._largest)
-        if not self._exact:
-            nearest, order = tf.math.top_k(-distances, self.k)
-            distances, rows = -nearest, tf.gather(rows, order, batch_dims=1)
-        products = tf.gather(self.first_product, tf.maximum(rows, 0))
-        ids = tf.where(rows >= 0, tf.gather(self.ids, products), "")
+            distances = self.distances(scene, self._embeddings(rows))
+        products = tf.gather(self.first_product, rows)
+        if exclude is not None:
+            products, allowed = self._first_allowed(rows, products, exclude)
+            there &= allowed
+        distances = tf.where(there, distances, self._largest)
+        # the nearest come first already where the search is by the model's distance
+        order = tf.math.top_k(-distances, self.k).indices
+        distances, products, there = (
+            tf.gather(values, order, batch_dims=1) for values in (distances, products, there)
+        )
+        ids = tf.where(there, tf.gather(self.ids, products), "")
         return {"product_id": ids, "hybrid_distance": distances, "valid": scene["valid"]}
+
+    def _first_allowed(
+        self, pictures: tf.Tensor, products: tf.Tensor, exclude: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The first product of each picture that is not excluded, and whether there is one, both
+        `[batch, candidates]`."""
+        rows, known = self._rows_of(exclude)
+        rows = tf.where(known, rows, -1)
+        ends = tf.concat([self.first_product[1:], tf.shape(self.ids)], axis=0)
+        ends = tf.gather(ends, pictures)
+
+        def excluded(products: tf.Tensor) -> tf.Tensor:
+            named = tf.reduce_any(products[:, :, None] == rows[:, None, :], axis=2)
+            return named & (products < ends)
+
+        (products,) = tf.while_loop(
+            lambda products: tf.reduce_any(excluded(products)),
+            lambda products: (products + tf.cast(excluded(products), tf.int32),),
+            (products,),
+        )
+        return tf.minimum(products, tf.shape(self.ids)[0] - 1), products < ends
 
     def rerank(
         self, scene_bytes: tf.Tensor, category: tf.Tensor, product_id: tf.Tensor
@@ -131,12 +175,9 @@ class CatalogSignatures(tf.Module):
         """`hybrid_distance`, float32, and `known`, bool, both `[batch, products]`, of products that
         are named by their ids."""
         scene = self._scene(scene_bytes, category)
-        names = tf.reshape(product_id, [-1])
-        hashes = tf.strings.to_hash_bucket_fast(names, _BUCKETS)
-        place = tf.minimum(tf.searchsorted(self.hashes, hashes), tf.shape(self.hashes)[0] - 1)
-        rows = tf.gather(self.row_of_hash, place)
-        known = tf.reshape(tf.gather(self.ids, rows) == names, tf.shape(product_id))
-        pictures = tf.searchsorted(self.first_product, rows, side="right") - 1
+        rows, known = self._rows_of(product_id)
+        flat = tf.reshape(rows, [-1])
+        pictures = tf.searchsorted(self.first_product, flat, side="right") - 1
         embeddings = self._embeddings(tf.reshape(pictures, tf.shape(product_id)))
         if self._exact:
             distances = 2 - tf.einsum("bd,bpd->bp", scene["query"], embeddings)
@@ -147,13 +188,22 @@ class CatalogSignatures(tf.Module):
             "known": known,
         }
 
+    def _rows_of(self, product_id: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The row of each id, and whether the catalog has it, in the ids' own shape."""
+        hashes = tf.strings.to_hash_bucket_fast(tf.reshape(product_id, [-1]), _BUCKETS)
+        place = tf.minimum(tf.searchsorted(self.hashes, hashes), tf.shape(self.hashes)[0] - 1)
+        rows = tf.reshape(tf.gather(self.row_of_hash, place), tf.shape(product_id))
+        return rows, tf.gather(self.ids, rows) == product_id
+
     def _scene(self, scene_bytes: tf.Tensor, category: tf.Tensor) -> dict[str, tf.Tensor]:
         count, scene = tf.shape(scene_bytes)[0], self.describe_scene(scene_bytes, category)
         return {name: value[:count] for name, value in scene.items()}
 
-    def _search(self, query: tf.Tensor, category_index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Rows, int32, -1 where there are fewer, and inner products, float32, `[batch,
-        candidates]`, the largest first.
+    def _search(
+        self, query: tf.Tensor, category_index: tf.Tensor, count: int | tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Rows, int32, -1 where there are fewer, and inner products, float32, `[batch, count]`, the
+        largest first.
 
         Nothing is found where the index is negative. Queries of one category read its products
         together, so that a batch that the server pads, or merges, costs less than its rows alone:
@@ -165,11 +215,11 @@ class CatalogSignatures(tf.Module):
             at: tf.Tensor, rows: tf.Tensor, products: tf.Tensor
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             places = tf.where(category_index == asked[at])
-            found, values = self._nearest(tf.gather_nd(query, places), asked[at])
+            found, values = self._nearest(tf.gather_nd(query, places), asked[at], count)
             rows = tf.tensor_scatter_nd_update(rows, places, found)
             return at + 1, rows, tf.tensor_scatter_nd_update(products, places, values)
 
-        nothing = self._nothing(tf.shape(query)[0])
+        nothing = _nothing(tf.shape(query)[0], count)
         _, rows, products = tf.while_loop(
             lambda at, *_: at < tf.shape(asked)[0],
             one_category,
@@ -178,7 +228,9 @@ class CatalogSignatures(tf.Module):
         )
         return rows, products
 
-    def _nearest(self, query: tf.Tensor, category: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _nearest(
+        self, query: tf.Tensor, category: tf.Tensor, count: int | tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """As `_search`, for queries of one category, which is looked at block by block."""
         start, stop = self.starts[category], self.starts[category + 1]
 
@@ -189,23 +241,24 @@ class CatalogSignatures(tf.Module):
             vectors = tf.cast(self.vectors[at:to], tf.float32)
             values = tf.linalg.matmul(query, vectors, transpose_b=True)
             values = values if self.scale is None else values * self.scale[at:to]
-            values, places = tf.math.top_k(values, tf.minimum(self._candidates, to - at))
-            products, order = tf.math.top_k(tf.concat([products, values], 1), self._candidates)
+            values, places = tf.math.top_k(values, tf.minimum(count, to - at))
+            products, order = tf.math.top_k(tf.concat([products, values], 1), count)
             return to, tf.gather(tf.concat([rows, at + places], 1), order, batch_dims=1), products
 
-        nothing = self._nothing(tf.shape(query)[0])
+        nothing = _nothing(tf.shape(query)[0], count)
         _, rows, products = tf.while_loop(
             lambda at, *_: at < stop, look, (start, *nothing), parallel_iterations=1
         )
         return rows, products
 
-    def _nothing(self, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.fill([count, self._candidates], -1), tf.fill([count, self._candidates], _NOTHING)
-
     def _embeddings(self, rows: tf.Tensor) -> tf.Tensor:
         embeddings = tf.cast(tf.gather(self.vectors, rows), tf.float32)
         scale = 1.0 if self.scale is None else tf.gather(self.scale, rows)[..., None]
         return embeddings * scale
+
+
+def _nothing(queries: tf.Tensor, count: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    return tf.fill([queries, count], -1), tf.fill([queries, count], _NOTHING)
 
 
 def quantized(embeddings: np.ndarray, vectors: str) -> tuple[Any, np.ndarray | None]:

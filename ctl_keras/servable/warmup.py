@@ -40,6 +40,7 @@ def warmup_requests(
         "embed_product": {"product_bytes": picture},
         "score_embeddings": {"query": vector, "embedding": vector},
         "recommend": scene,
+        "recommend_excluding": {**scene, "exclude": tf.constant([["", "?"]])},
         "rerank": {**scene, "product_id": tf.constant([["", "?"]])},
     }
     return [

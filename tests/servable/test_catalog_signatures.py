@@ -145,6 +145,27 @@ def test_recommend_is_what_numpy_finds(served, drawn_catalog, rows):
         assert (answer["hybrid_distance"][row] == 4).all()
 
 
+@given(st.data())
+def test_what_is_excluded_is_not_recommended(served, drawn_catalog, rows, data):
+    """Each row has its own ids to leave out; unknown ones, others' and "" leave out nothing."""
+    every = drawn_catalog.ids.to_pylist()
+    most = data.draw(st.integers(1, 5))
+    names = st.sampled_from([*every[:8], *every[30:40], "unknown", ""])
+    exclude = [data.draw(st.lists(names, min_size=most, max_size=most)) for _ in range(7)]
+    answer = ask(served, "recommend_excluding", **rows, exclude=exclude)
+    ids = strings(answer["product_id"])
+    assert answer["valid"].tolist() == [True, True, True, True, False, False, True]
+    for row, category in enumerate([SHOES, HATS, SHOES, HATS]):
+        found = nearest(served, drawn_catalog, rows["scene_bytes"][row], category)
+        left = [(distance, name) for distance, name in found if name not in exclude[row]][:K]
+        assert ids[row] == [name for _, name in left] + [""] * (K - len(left))
+        distances = answer["hybrid_distance"][row]
+        np.testing.assert_allclose(distances[: len(left)], [d for d, _ in left], atol=1e-5)
+        assert (distances[len(left) :] == 4).all()
+    for row in (4, 5, 6):
+        assert ids[row] == [""] * K
+
+
 def test_rerank_is_what_numpy_finds(served, drawn_catalog, rows, pictures):
     every = drawn_catalog.ids.to_pylist()
     asked = [every[3], "unknown", every[3], "", every[50], "p3"]
