@@ -239,7 +239,7 @@ def test_wrong_input_is_one_line_and_exit_2(tmp_path, error_here):
     )
     assert "x holds no prepared data" in error_here("train", "--data", "x", "--out", "y")
     assert "holds no trained model" in error_here("export", "--run", "x", "--to", "y")
-    assert "Name either a run to export, or an export" in error_here("export", "--to", "y")
+    assert "Name a run to export, `--run RUN`, or an export" in error_here("export", "--to", "y")
     assert "holds no export" in error_here(
         "score", "--model", "x", "--scene", "s", "--product", "p", "--category", "c"
     )

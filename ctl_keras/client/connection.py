@@ -105,6 +105,7 @@ class Connection:
             self._transport.open()
         end = time.monotonic() + self._timeout
         refusals = cuts = 0
+        busy: ServingError | None = None
         while True:
             left = max(end - time.monotonic(), 1e-3)
             try:
@@ -116,13 +117,15 @@ class Connection:
                 error = failure
             # at random: clients that failed together must not come back together
             if error.is_busy:
-                refusals += 1
+                refusals, busy = refusals + 1, error
                 pause = random.uniform(0, min(_FIRST * 2**refusals, _LONGEST_IF_BUSY))
             else:
                 cuts += 1
                 pause = random.uniform(0.5, 1) * min(_FIRST * 2**cuts, _LONGEST)
             is_last = not error.may_retry or not self._retries or cuts > self._retries
             if is_last or time.monotonic() + pause >= end:
+                if busy and error.status == "DEADLINE_EXCEEDED":
+                    error = busy  # why no time was left
                 error.hint = f"{error.hint} {proxy_hint(self._url)}".strip()
                 raise error
             await asyncio.sleep(pause)

@@ -252,6 +252,6 @@ def picture_problem(data: bytes) -> str | None:
         ):
             if known in message:
                 kind = foreign_format(data) if known == NO_PICTURE else None
-                return f"a picture in {kind}: save it as JPEG or PNG" if kind else known
+                return f"a {kind} that cannot be read (save it as JPEG or PNG)" if kind else known
         return "cut off or damaged"
     return None

@@ -16,7 +16,7 @@ from ctl_keras.models.backbone import layers_hash
 from ctl_keras.models.complete_the_look import CompleteTheLook
 from ctl_keras.servable.catalog_signatures import VECTORS, CatalogSignatures, storage_loss
 from ctl_keras.servable.golden import golden_pairs
-from ctl_keras.servable.local_model import LocalModel
+from ctl_keras.servable.local_model import LocalModel, newest_version
 from ctl_keras.servable.provenance import run_data, run_metrics
 from ctl_keras.servable.signatures import Signatures
 from ctl_keras.servable.version import version_folder, write_version
@@ -84,10 +84,9 @@ def export(
     made = optimize, precision, calibration, metrics
     if isinstance(model, CompleteTheLook):
         module, manifest = _of_model(model, *made)
-    elif (Path(model) / "config.json").is_file():
+    elif newest_version(model) is None:
         module, manifest = _of_run(Path(model), *made)
     elif catalog is None or made != (False, "float32", None, None):
-        LocalModel(model)  # says what is missing where it is no export
         raise InputError(
             f"{model} is an export: all that can be changed of it is its catalog (`--catalog DIR`) "
             "and how it is stored. Export the run for anything else."

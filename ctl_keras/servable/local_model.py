@@ -17,6 +17,12 @@ from ctl_keras.servable.signatures import category_names
 _BATCH = 32
 
 
+def newest_version(folder: str | Path) -> Path | None:
+    """The folder of an export's newest version, or `folder` itself if it is one; else None."""
+    newest = Path(folder) / str(max(versions(Path(folder)), default=""))
+    return newest if (newest / "saved_model.pb").is_file() else None
+
+
 class LocalModel:
     """A loaded export.
 
@@ -34,9 +40,8 @@ class LocalModel:
     """
 
     def __init__(self, folder: str | Path):
-        folder = Path(folder)
-        newest = folder / str(max(versions(folder), default=""))
-        if not (newest / "saved_model.pb").is_file():
+        newest = newest_version(folder)
+        if newest is None:
             raise InputError(
                 f"{folder} holds no export. Make one with `export --run RUN --to {folder}`."
             )

@@ -364,8 +364,11 @@ def test_what_tensorflow_would_read_wrong_is_refused_by_name_and_read_by_pillow(
     for name, data in (
         ("a BMP with a palette (save it as PNG)", encoded(photo.quantize(64), "BMP")),
         ("a GIF with transparency (save it as PNG)", encoded(clear, "GIF")),
-        ("a picture in TIFF: save it as JPEG or PNG", encoded(photo, "TIFF")),
-        ("a picture in WebP: save it as JPEG or PNG", encoded(clear, "WEBP", lossless=True)),
+        ("a TIFF that cannot be read (save it as JPEG or PNG)", encoded(photo, "TIFF")),
+        (
+            "a WebP that cannot be read (save it as JPEG or PNG)",
+            encoded(clear, "WEBP", lossless=True),
+        ),
     ):
         assert picture_problem(data) == name
         (tmp_path / "picture").write_bytes(data)

@@ -17,6 +17,7 @@ REASONS = {
     "empty file",
     "cut off or damaged",
     "not a JPEG, PNG, GIF or BMP picture",
+    "a WebP that cannot be read (save it as JPEG or PNG)",
     "a side below 8 pixels",
     "more than 64000000 pixels",
 }

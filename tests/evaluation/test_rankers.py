@@ -98,7 +98,7 @@ def test_ranks_candidates_that_no_pair_has(drawn_pairs):
     candidates = drawn_pairs.category_products[1]
     rows = np.flatnonzero(few.category == 1)[:1]
     own = np.isin(candidates, few.category_products[1])
-    ofew, ofixed = all_rankers(model, few, 16), all_rankers(model, fixed, 16)
+    ofew, ofixed = (all_rankers(model, pairs, 16, model.backbone) for pairs in (few, fixed))
     for name, ranker in ofixed.items():
         distances = ranker(rows, candidates)
         assert distances.shape == (1, len(candidates))

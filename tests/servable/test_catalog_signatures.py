@@ -474,7 +474,7 @@ def test_errors(exported, drawn_catalog, run, tmp_path, monkeypatch):
     for wrong in ({}, {"catalog": drawn_catalog.folder, "optimize": True}):
         with pytest.raises(ctl.InputError, match="all that can be changed of it is its catalog"):
             ctl.export(exported, to, **wrong)
-    with pytest.raises(ctl.InputError, match="holds no export"):
+    with pytest.raises(ctl.InputError, match="holds no trained model. Make one with `train`"):
         ctl.export(tmp_path, to)
     monkeypatch.setattr(served_catalog, "_BUCKETS", 8)
     with pytest.raises(ctl.InputError, match=r"The ids 'p\d+-ü' and 'p\d+-ü' have the same hash"):
