@@ -130,7 +130,8 @@ def _of_model(
     calibration: Calibration | None,
     metrics: dict[str, Any] | None,
 ) -> tuple[Signatures, dict[str, Any]]:
-    plain = model.copy()  # in float32, whatever precision the model was made or trained in
+    # in float32, whatever precision the model was made or trained in
+    plain = model if model.backbone.compute_dtype == "float32" else model.copy()
     golden = golden_pairs(plain)
     served = plain if precision == "float32" else plain.copy("mixed_bfloat16")
     exact = model.config.has_inner_product

@@ -178,10 +178,10 @@ def test_evaluating_leaves_random_numbers_alone(fine_tuned, records):
 
 
 def test_what_changes_an_evaluation_makes_the_stored_one_old(fine_tuned, records, tmp_path):
+    first = evaluate_run(fine_tuned[0], records)
+    key = "test", first["data_hash"], first["candidates"]
     for name in ("model.keras", "calibration.json", "checkpoints/initial.keras"):
         out = shutil.copytree(fine_tuned[0], tmp_path / name.replace("/", "-"))
-        first = evaluate_run(out, records)
-        key = "test", first["data_hash"], first["candidates"]
         assert read_evaluation(out, *key) is not None
         if name.endswith(".json"):
             (out / name).write_text(json.dumps({"slope": 3.0, "intercept": 0.5, "pairs": 9}))

@@ -479,8 +479,9 @@ def test_the_real_resnet50_trains_and_is_exported(drawn_pairs, tmp_path, jpegs):
     assert np.abs(outputs["hybrid_distance"].numpy() - keras_distances(model, few)).max() < 1e-4
 
 
-@pytest.mark.parametrize("source", ["map", "image"])
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    ("policy", "source"), [("mixed_float16", "image"), ("mixed_bfloat16", "map")]
+)
 def test_a_model_made_in_half_precision_is_exported_in_float32(policy, source, tmp_path, photo):
     """The answers are those of the same weights in float32."""
     keras.mixed_precision.set_global_policy(policy)
