@@ -48,7 +48,13 @@ def decode_image(
             with a side below `MIN_SIDE` pixels.
     """
     if is_checked_jpeg:
-        return tf.ensure_shape(_decode_jpeg(data, window), [None, None, 3])
+        image = _decode_jpeg(data, window)
+    else:
+        image = _decode_whole(data) if window is None else _decode_window(data, window)
+    return tf.ensure_shape(image, [None, None, 3])
+
+
+def _decode_checked(data: tf.Tensor, window: tf.Tensor | None = None) -> tf.Tensor:
     shape = stored_size(data)
     pixels = tf.cast(shape[0], tf.int64) * tf.cast(shape[1], tf.int64)
     limit, shortest = tf.constant(MAX_PIXELS, tf.int64), tf.reduce_min(shape)
@@ -56,7 +62,7 @@ def decode_image(
         tf.debugging.assert_less_equal(pixels, limit, f"more than {MAX_PIXELS} pixels"),
         tf.debugging.assert_greater_equal(shortest, MIN_SIDE, f"a side below {MIN_SIDE} pixels"),
     ]
-    with tf.control_dependencies([check for check in checks if check is not None]):
+    with tf.control_dependencies(checks):
         data = tf.identity(data)
     turned = orientation(data)
     if window is not None:
@@ -72,7 +78,14 @@ def decode_image(
         return image if window is None else _cut(image, *_pixels(tf.shape(image)[:2], window))
 
     image = tf.cond(starts_with(data, JPEG), lambda: _decode_jpeg(data, window), other)
-    return tf.ensure_shape(_upright(image, turned), [None, None, 3])
+    return _upright(image, turned)
+
+
+# Functions of their own, so that a process traces them once: in each graph that decodes anew, that
+# took half a second, and there is one for each dataset, and several for each export.
+_FILE, _WINDOW = tf.TensorSpec([], tf.string), tf.TensorSpec([4], tf.float32)
+_decode_whole = tf.function(_decode_checked, [_FILE], autograph=False)
+_decode_window = tf.function(_decode_checked, [_FILE, _WINDOW], autograph=False)
 
 
 def _turns(turned: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

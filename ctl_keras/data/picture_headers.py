@@ -117,5 +117,4 @@ class _Bytes:
 
 
 def _require(condition: tf.Tensor, message: str) -> tf.control_dependencies:
-    failed = tf.debugging.Assert(condition, [message])
-    return tf.control_dependencies([] if failed is None else [failed])
+    return tf.control_dependencies([tf.debugging.Assert(condition, [message])])

@@ -53,10 +53,10 @@ def test_a_busy_server_is_asked_until_the_deadline(scheme, connect, status, word
             pytest.raises(ServingError, match=f"{status}: {words}.*send fewer") as caught,
         ):
             client.embed_product([b"1"])
-        assert time.monotonic() - began < 1.2
+        assert time.monotonic() - began < 3
         assert caught.value.is_busy
         tried = len(server.requests)
-        assert tried > 3
+        assert tried > 1  # the pauses are random
         with connect(server.url, "looks", retries=0) as client, pytest.raises(ServingError):
             client.embed_product([b"1"])
         assert len(server.requests) == tried + 1

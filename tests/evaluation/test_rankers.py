@@ -9,6 +9,7 @@ import ctl_keras as ctl
 from ctl_keras.data.batches import image_batches
 from ctl_keras.evaluation.rankers import all_rankers, model_rankers
 from tests.conftest import SMALL
+from tests.counts import some
 
 PARTS = {"global_only", "local_only", "uniform_attention"}
 SETTINGS = [
@@ -61,9 +62,7 @@ def by_loops(model, pairs, row, candidates):
     return result
 
 
-@pytest.mark.parametrize(
-    ("settings", "names"), SETTINGS, ids=[str(settings) for settings, _ in SETTINGS]
-)
+@pytest.mark.parametrize(("settings", "names"), some(SETTINGS), ids=str)
 def test_parts_of_the_model(settings, names, drawn_pairs):
     pairs = drawn_pairs.take(np.arange(20))
     model = ctl.CompleteTheLook(pairs.categories, 32, **SMALL, **settings)
@@ -79,7 +78,7 @@ def test_parts_of_the_model(settings, names, drawn_pairs):
             )
 
 
-@pytest.mark.parametrize("settings", [{}, {"squared": False}])
+@pytest.mark.parametrize("settings", some([{}, {"squared": False}]))
 def test_each_picture_is_embedded_once_for_all_of_them(settings, drawn_pairs, monkeypatch):
     pairs = drawn_pairs.take(np.arange(20))
     model = ctl.CompleteTheLook(pairs.categories, 32, **SMALL, **settings)

@@ -65,8 +65,9 @@ def test_training_draws_all_views_of_each_picture(drawn_pairs, folder):
 
 
 def test_a_killed_cache_goes_on(model, drawn_pairs, tmp_path, monkeypatch):
-    monkeypatch.setattr(feature_cache, "SHARD", 40)
-    whole = ctl.cache_features(model, drawn_pairs, "hash", tmp_path / "whole", views=2)
+    monkeypatch.setattr(feature_cache, "SHARD", 20)
+    few = drawn_pairs.take(np.arange(50))
+    whole = ctl.cache_features(model, few, "hash", tmp_path / "whole", views=2)
     saved = feature_cache._save
     calls = []
 
@@ -78,15 +79,15 @@ def test_a_killed_cache_goes_on(model, drawn_pairs, tmp_path, monkeypatch):
 
     monkeypatch.setattr(feature_cache, "_save", dies)
     with pytest.raises(KeyboardInterrupt):
-        ctl.cache_features(model, drawn_pairs, "hash", tmp_path / "killed", views=2)
+        ctl.cache_features(model, few, "hash", tmp_path / "killed", views=2)
     monkeypatch.setattr(feature_cache, "_save", saved)
     (killed,) = (tmp_path / "killed").iterdir()
     with pytest.raises(
         ctl.InputError, match="holds no complete feature cache. Make it with `cache_features`"
     ):
-        ctl.CachedFeatures(killed, drawn_pairs)
+        ctl.CachedFeatures(killed, few)
     kept = {path: path.stat().st_mtime_ns for path in killed.glob("*.npy")}
-    assert ctl.cache_features(model, drawn_pairs, "hash", tmp_path / "killed", views=2) == killed
+    assert ctl.cache_features(model, few, "hash", tmp_path / "killed", views=2) == killed
     assert sum(path.stat().st_mtime_ns == time for path, time in kept.items()) >= 4
     assert sorted(path.name for path in killed.iterdir()) == sorted(
         path.name for path in whole.iterdir()
