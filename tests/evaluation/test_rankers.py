@@ -62,7 +62,9 @@ def by_loops(model, pairs, row, candidates):
     return result
 
 
-@pytest.mark.parametrize(("settings", "names"), some(SETTINGS), ids=str)
+@pytest.mark.parametrize(
+    ("settings", "names"), some(SETTINGS), ids=[str(given) for given, _ in some(SETTINGS)]
+)
 def test_parts_of_the_model(settings, names, drawn_pairs):
     pairs = drawn_pairs.take(np.arange(20))
     model = ctl.CompleteTheLook(pairs.categories, 32, **SMALL, **settings)
