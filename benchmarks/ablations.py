@@ -24,7 +24,7 @@ import numpy as np
 
 import ctl_keras as ctl
 from ctl_keras.config import Config
-from ctl_keras.data.records import hash_of_pictures, read_manifest
+from ctl_keras.data.preparing.records import hash_of_pictures, read_manifest
 from ctl_keras.evaluation.rankers import colour_ranker, popularity_ranker, untrained_ranker
 from ctl_keras.evaluation.ranking import SceneBootstrap, rank_metrics
 from ctl_keras.files import json_hash, new_file

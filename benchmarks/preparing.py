@@ -17,11 +17,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 from _common import FULL, Figures
 
-from ctl_keras.data.annotations import read_annotations
-from ctl_keras.data.assembling import picture_ids, to_pairs
 from ctl_keras.data.candidates import candidate_lists, candidates_hash
-from ctl_keras.data.cleaning import clean
 from ctl_keras.data.picture_stores import Images
+from ctl_keras.data.reading.annotations import read_annotations
+from ctl_keras.data.reading.assembling import picture_ids, to_pairs
+from ctl_keras.data.reading.cleaning import clean
 
 PAIRS = 1_000_000 if FULL else 100_000
 CATEGORIES = 20

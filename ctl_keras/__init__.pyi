@@ -3,12 +3,12 @@ from .client.async_client import AsyncClient
 from .client.client import Client
 from .client.serving_error import ServingError
 from .config import Config, DataConfig, ModelConfig, StageConfig, TrainingConfig
-from .data.download import download
+from .data.importers.download import download
+from .data.importers.synthesize import synthesize
 from .data.pairs import Pairs
-from .data.prepare import prepare
-from .data.readers import read_outfits, read_pairs, read_shop_the_look
-from .data.records import read_records
-from .data.synthesize import synthesize
+from .data.preparing.prepare import prepare
+from .data.preparing.records import read_records
+from .data.reading.readers import read_outfits, read_pairs, read_shop_the_look
 from .data.triplets import pair_batches, triplets
 from .errors import InputError
 from .evaluation.compare import compare

@@ -49,7 +49,7 @@ def synthesize(
     as_json: options.AsJson = False,
 ) -> None:
     """Draw a Shop-The-Look folder: scenes and products that share a style."""
-    from ctl_keras.data.synthesize import synthesize as draw
+    from ctl_keras.data.importers.synthesize import synthesize as draw
 
     counts = draw(out, scenes, styles, seed)
     named = ", ".join(f"{count} {name}" for name, count in counts.items())
@@ -67,9 +67,9 @@ def download(
 ) -> None:
     """Fetch the pictures that annotations name; what is missing, and why, goes to missing.jsonl.
     Needs the extra download."""
-    from ctl_keras.data.annotations import picture_names
-    from ctl_keras.data.download import PINTEREST, describe
-    from ctl_keras.data.download import download as fetch
+    from ctl_keras.data.importers.download import PINTEREST, describe
+    from ctl_keras.data.importers.download import download as fetch
+    from ctl_keras.data.reading.annotations import picture_names
 
     counts = fetch(picture_names(annotations), out, template or PINTEREST, concurrency, rate)
     _show(counts, as_json, describe(counts, out))
@@ -92,13 +92,13 @@ def prepare(
 ) -> None:
     """Crop, check and split pairs, and write records with a manifest; rejects go to rejected.jsonl.
     A killed run goes on."""
-    from ctl_keras.data.prepare import describe
-    from ctl_keras.data.prepare import prepare as write
+    from ctl_keras.data.preparing.prepare import describe
+    from ctl_keras.data.preparing.prepare import prepare as write
     from ctl_keras.data.splits import parse_fractions
 
     run = None
     if beam is not None:
-        from ctl_keras.data.beam_shards import run_with_beam
+        from ctl_keras.data.preparing.beam_shards import run_with_beam
 
         run = run_with_beam(shlex.split(beam))
     shares, files = parse_fractions(fractions), (annotations, categories, images, out)
@@ -113,8 +113,8 @@ def inspect(
 ) -> None:
     """What is in a prepared folder: counts by category and split, boxes, crops, rejects by reason,
     leakage."""
-    from ctl_keras.data.inspection import format_inspection
-    from ctl_keras.data.inspection import inspect as look
+    from ctl_keras.data.preparing.inspection import format_inspection
+    from ctl_keras.data.preparing.inspection import inspect as look
     from ctl_keras.pictures.sample_board import write_sample_board
 
     result = look(data)

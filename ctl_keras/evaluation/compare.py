@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ctl_keras.data.candidates import candidates_hash
-from ctl_keras.data.records import read_manifest, read_records
+from ctl_keras.data.preparing.records import read_manifest, read_records
 from ctl_keras.errors import InputError
 from ctl_keras.evaluation.evaluate import evaluate_run
 from ctl_keras.evaluation.ranking import SceneBootstrap

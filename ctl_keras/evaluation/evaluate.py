@@ -10,7 +10,7 @@ import numpy as np
 
 from ctl_keras.data.candidates import candidates_hash
 from ctl_keras.data.pairs import Pairs
-from ctl_keras.data.records import read_manifest, read_records
+from ctl_keras.data.preparing.records import read_manifest, read_records
 from ctl_keras.errors import InputError
 from ctl_keras.evaluation.questions import answer_questions
 from ctl_keras.evaluation.rankers import all_rankers

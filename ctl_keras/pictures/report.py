@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ctl_keras.data.pairs import Pairs
-from ctl_keras.data.records import read_manifest
+from ctl_keras.data.preparing.records import read_manifest
 from ctl_keras.errors import InputError
 from ctl_keras.evaluation.compare import compare_evaluations
 from ctl_keras.evaluation.rankers import model_rankers

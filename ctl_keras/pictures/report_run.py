@@ -11,7 +11,7 @@ import numpy as np
 
 from ctl_keras.config import Config
 from ctl_keras.data.pairs import Pairs
-from ctl_keras.data.records import read_records
+from ctl_keras.data.preparing.records import read_records
 from ctl_keras.evaluation.compare import evaluation_of
 from ctl_keras.evaluation.evaluate import with_model_categories
 from ctl_keras.evaluation.rankers import model_rankers

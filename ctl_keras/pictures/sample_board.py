@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from ctl_keras.data.images import decode_image
 from ctl_keras.data.pairs import Pairs
-from ctl_keras.data.records import read_pair_columns, read_records
+from ctl_keras.data.preparing.records import read_pair_columns, read_records
 from ctl_keras.data.splits import SPLITS
 from ctl_keras.errors import InputError
 from ctl_keras.files import new_file

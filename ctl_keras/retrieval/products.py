@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ctl_keras.catalog.catalog import COLUMNS, FINGERPRINT, PICTURE_HASH
-from ctl_keras.data.pair_table import first_of_each, mask
-from ctl_keras.data.table_files import ROW, as_text, read_table_file
+from ctl_keras.data.reading.pair_table import first_of_each, mask
+from ctl_keras.data.reading.table_files import ROW, as_text, read_table_file
 from ctl_keras.errors import InputError
 from ctl_keras.servable.signatures import category_names
 

@@ -4,7 +4,7 @@ so for the model card."""
 from pathlib import Path
 from typing import Any
 
-from ctl_keras.data.records import read_manifest
+from ctl_keras.data.preparing.records import read_manifest
 from ctl_keras.errors import InputError
 from ctl_keras.evaluation.stored import run_hash
 from ctl_keras.files import read_json

@@ -26,7 +26,7 @@ import tensorflow as tf
 
 from ctl_keras.config import Config
 from ctl_keras.data.cropping import box_warning
-from ctl_keras.data.records import hash_of_pictures, read_manifest, read_records
+from ctl_keras.data.preparing.records import hash_of_pictures, read_manifest, read_records
 from ctl_keras.errors import InputError
 from ctl_keras.files import new_file, new_folder, read_json, write_json
 from ctl_keras.models.complete_the_look import CompleteTheLook

@@ -1,7 +1,7 @@
 """A download in a process of its own, for the tests that kill it."""
 
-from ctl_keras.data import fetching
-from ctl_keras.data.download import download
+from ctl_keras.data.importers import fetching
+from ctl_keras.data.importers.download import download
 
 
 def fetch(ids, out, template, concurrency):

@@ -4,13 +4,13 @@ import sys
 import pytest
 
 import ctl_keras as ctl
-from ctl_keras.data import image_shards
+from ctl_keras.data.preparing import image_shards
 from tests.data.test_prepare import content, prepare
 
 
 def test_beam_writes_the_same(drawn, tmp_path, monkeypatch):
     pytest.importorskip("apache_beam")
-    from ctl_keras.data.beam_shards import run_with_beam
+    from ctl_keras.data.preparing.beam_shards import run_with_beam
 
     monkeypatch.setattr(image_shards, "PICTURES", 30)
     prepare(drawn, tmp_path / "here")
@@ -40,6 +40,6 @@ def test_the_command(drawn, tmp_path, here):
 
 def test_without_beam(monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
-    monkeypatch.delitem(sys.modules, "ctl_keras.data.beam_shards", raising=False)
+    monkeypatch.delitem(sys.modules, "ctl_keras.data.preparing.beam_shards", raising=False)
     with pytest.raises(ctl.InputError, match=r"Install it with: pip install ctl-keras\[beam\]"):
-        importlib.import_module("ctl_keras.data.beam_shards")
+        importlib.import_module("ctl_keras.data.preparing.beam_shards")

@@ -16,9 +16,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ctl_keras.data import download as module
-from ctl_keras.data import fetching
-from ctl_keras.data.download import PINTEREST, describe, download
+from ctl_keras.data.importers import download as module
+from ctl_keras.data.importers import fetching
+from ctl_keras.data.importers.download import PINTEREST, describe, download
 from ctl_keras.errors import InputError
 from tests.counts import KILLS
 from tests.data.downloading import fetch

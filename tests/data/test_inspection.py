@@ -5,7 +5,7 @@ import pytest
 
 import ctl_keras as ctl
 from ctl_keras.data.cropping import scene_windows
-from ctl_keras.data.inspection import format_inspection, inspect
+from ctl_keras.data.preparing.inspection import format_inspection, inspect
 from ctl_keras.pictures.sample_board import write_sample_board
 
 

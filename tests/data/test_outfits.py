@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import ctl_keras as ctl
-from ctl_keras.data.annotations import picture_names
-from ctl_keras.data.outfits import read_outfit_table, read_questions
+from ctl_keras.data.importers.outfits import read_outfit_table, read_questions
+from ctl_keras.data.reading.annotations import picture_names
 
 HEADER = "image_signature bounding_x  bounding_y  bounding_width  bounding_height label\n"
 QUARTERS = [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)]

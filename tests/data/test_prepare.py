@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import ctl_keras as ctl
-from ctl_keras.data import image_shards
-from ctl_keras.data import prepare as module
-from ctl_keras.data.prepare import describe
+from ctl_keras.data.preparing import image_shards
+from ctl_keras.data.preparing import prepare as module
+from ctl_keras.data.preparing.prepare import describe
 from tests.counts import KILLS
 from tests.warm import WarmProcess
 

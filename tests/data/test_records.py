@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 import ctl_keras as ctl
-from ctl_keras.data import image_shards
+from ctl_keras.data.preparing import image_shards
 from ctl_keras.data.splits import parse_fractions
 
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ctl_keras as ctl
-from ctl_keras.data.annotations import picture_names, read_annotations
-from ctl_keras.data.table_files import numbers
+from ctl_keras.data.reading.annotations import picture_names, read_annotations
+from ctl_keras.data.reading.table_files import numbers
 
 HEADER = "scene,product,category,left,top,right,bottom\n"
 

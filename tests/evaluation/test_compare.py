@@ -8,7 +8,7 @@ import pytest
 
 import ctl_keras as ctl
 from ctl_keras.data.candidates import candidates_hash
-from ctl_keras.data.records import read_manifest
+from ctl_keras.data.preparing.records import read_manifest
 from ctl_keras.evaluation import compare as module
 from ctl_keras.evaluation.compare import compare_evaluations
 from ctl_keras.evaluation.evaluate import evaluate_run

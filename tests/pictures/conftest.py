@@ -9,7 +9,7 @@ import keras
 import pytest
 
 import ctl_keras as ctl
-from ctl_keras.data.records import read_manifest
+from ctl_keras.data.preparing.records import read_manifest
 from ctl_keras.pictures.report import write_report
 from ctl_keras.pictures.report_run import EvaluatedRun, read_evaluated_run
 from ctl_keras.settings import to_dict

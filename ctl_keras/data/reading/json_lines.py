@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from ctl_keras.data.cropping import NOT_NUMBERS, is_four_numbers
-from ctl_keras.data.pair_table import BOX, LINE, PRODUCT, SCENE, SPLIT, TYPES, PairTable
+from ctl_keras.data.reading.pair_table import BOX, LINE, PRODUCT, SCENE, SPLIT, TYPES, PairTable
 from ctl_keras.errors import InputError
 
 _BLOCK = 4 << 20  # bytes

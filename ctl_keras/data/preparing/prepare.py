@@ -12,14 +12,14 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from ctl_keras.data import image_shards
-from ctl_keras.data.annotations import read_annotations
-from ctl_keras.data.assembling import drop_without_pictures, picture_ids, to_pairs
 from ctl_keras.data.candidates import candidate_lists
-from ctl_keras.data.cleaning import boxes, clean
 from ctl_keras.data.cropping import MIN_STRIP, box_warning
-from ctl_keras.data.examples import example
-from ctl_keras.data.image_shards import (
+from ctl_keras.data.importers.outfits import Questions, read_questions
+from ctl_keras.data.pairs import Pairs
+from ctl_keras.data.picture_stores import Images
+from ctl_keras.data.preparing import image_shards
+from ctl_keras.data.preparing.examples import example
+from ctl_keras.data.preparing.image_shards import (
     ITEMS,
     ImageShard,
     RunShards,
@@ -27,12 +27,12 @@ from ctl_keras.data.image_shards import (
     read_report,
     write_shard,
 )
-from ctl_keras.data.outfits import Questions, read_questions
-from ctl_keras.data.pair_table import PairTable, in_words, reasons, reject_rows
-from ctl_keras.data.pairs import Pairs
-from ctl_keras.data.picture_stores import Images
-from ctl_keras.data.readers import cut_outs
-from ctl_keras.data.records import FORMAT, data_hash
+from ctl_keras.data.preparing.records import FORMAT, data_hash
+from ctl_keras.data.reading.annotations import read_annotations
+from ctl_keras.data.reading.assembling import drop_without_pictures, picture_ids, to_pairs
+from ctl_keras.data.reading.cleaning import boxes, clean
+from ctl_keras.data.reading.pair_table import PairTable, in_words, reasons, reject_rows
+from ctl_keras.data.reading.readers import cut_outs
 from ctl_keras.data.source_pictures import find_picture, require_image_folder
 from ctl_keras.data.splits import SCENE, SCENE_PRODUCT, leakage
 from ctl_keras.errors import InputError

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from ctl_keras.data.pair_table import counted, in_words
 from ctl_keras.data.picture_files import SUFFIXES
+from ctl_keras.data.reading.pair_table import counted, in_words
 from ctl_keras.errors import InputError
 from ctl_keras.files import new_file, only_one
 from ctl_keras.progress import track
@@ -102,7 +102,7 @@ def _fetch(
     Returns:
         How many it got, and their bytes.
     """
-    from ctl_keras.data.fetching import HostUnreachableError, fetch_all
+    from ctl_keras.data.importers.fetching import HostUnreachableError, fetch_all
 
     fetched = size = 0
     addresses = ((id_, _address(template, id_)) for id_ in ids)

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ctl_keras.data.json_lines import read_json_lines, text
-from ctl_keras.data.outfits import read_outfit_table
-from ctl_keras.data.pair_table import (
+from ctl_keras.data.importers.outfits import read_outfit_table
+from ctl_keras.data.reading.json_lines import read_json_lines, text
+from ctl_keras.data.reading.pair_table import (
     BOX,
     CATEGORY,
     LINE,
@@ -21,7 +21,7 @@ from ctl_keras.data.pair_table import (
     box_text,
     mask,
 )
-from ctl_keras.data.table_files import ROW, as_text, numbers, read_table_file
+from ctl_keras.data.reading.table_files import ROW, as_text, numbers, read_table_file
 from ctl_keras.errors import InputError
 from ctl_keras.files import read_json
 

@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ctl_keras.data.annotations import read_annotations
-from ctl_keras.data.assembling import drop_without_pictures, picture_ids, to_pairs
-from ctl_keras.data.cleaning import boxes, clean
 from ctl_keras.data.cropping import MIN_STRIP
-from ctl_keras.data.pair_table import PairTable, reject_rows
 from ctl_keras.data.pairs import Pairs
 from ctl_keras.data.picture_stores import ImageFolder
+from ctl_keras.data.reading.annotations import read_annotations
+from ctl_keras.data.reading.assembling import drop_without_pictures, picture_ids, to_pairs
+from ctl_keras.data.reading.cleaning import boxes, clean
+from ctl_keras.data.reading.pair_table import PairTable, reject_rows
 from ctl_keras.data.source_pictures import find_picture, require_image_folder, try_picture
 from ctl_keras.progress import track
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ctl_keras.data.records import read_manifest, read_pair_columns
+from ctl_keras.data.preparing.records import read_manifest, read_pair_columns
 from ctl_keras.data.splits import SPLITS
 from ctl_keras.files import read_json
 

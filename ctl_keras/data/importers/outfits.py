@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ctl_keras.data.cropping import box_problems
-from ctl_keras.data.json_lines import text
-from ctl_keras.data.pair_table import (
+from ctl_keras.data.reading.json_lines import text
+from ctl_keras.data.reading.pair_table import (
     BOX,
     CATEGORY,
     LINE,
@@ -28,7 +28,7 @@ from ctl_keras.data.pair_table import (
     first_of_each,
     mask,
 )
-from ctl_keras.data.table_files import ROW, as_text, numbers, read_table_file
+from ctl_keras.data.reading.table_files import ROW, as_text, numbers, read_table_file
 from ctl_keras.errors import InputError
 from ctl_keras.files import read_json
 

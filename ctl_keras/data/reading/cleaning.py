@@ -6,7 +6,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ctl_keras.data.cropping import box_problems, scene_windows
-from ctl_keras.data.pair_table import BOX, CATEGORY, LINE, PRODUCT, SCENE, PairTable, box_text, mask
+from ctl_keras.data.reading.pair_table import (
+    BOX,
+    CATEGORY,
+    LINE,
+    PRODUCT,
+    SCENE,
+    PairTable,
+    box_text,
+    mask,
+)
 
 
 def clean(table: PairTable, min_strip: float) -> PairTable:

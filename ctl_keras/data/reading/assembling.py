@@ -7,9 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ctl_keras.data.cleaning import boxes
 from ctl_keras.data.cropping import scene_windows
-from ctl_keras.data.pair_table import (
+from ctl_keras.data.pairs import Pairs
+from ctl_keras.data.picture_stores import Images
+from ctl_keras.data.reading.cleaning import boxes
+from ctl_keras.data.reading.pair_table import (
     CATEGORY,
     OUTFIT,
     PRODUCT,
@@ -19,8 +21,6 @@ from ctl_keras.data.pair_table import (
     explain,
     mask,
 )
-from ctl_keras.data.pairs import Pairs
-from ctl_keras.data.picture_stores import Images
 from ctl_keras.data.splits import SPLITS
 from ctl_keras.errors import InputError
 

@@ -13,9 +13,9 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from ctl_keras.data.examples import example
 from ctl_keras.data.images import MIN_SIDE, decode_image, is_jpeg
-from ctl_keras.data.records import FORMAT
+from ctl_keras.data.preparing.examples import example
+from ctl_keras.data.preparing.records import FORMAT
 from ctl_keras.data.source_pictures import as_jpeg, find_picture, try_picture
 from ctl_keras.files import json_hash, new_file, read_json, sha256, write_json
 

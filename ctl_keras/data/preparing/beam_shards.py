@@ -3,7 +3,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from ctl_keras.data.image_shards import ImageShard, RunShards
+from ctl_keras.data.preparing.image_shards import ImageShard, RunShards
 from ctl_keras.errors import InputError
 
 try:
