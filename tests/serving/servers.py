@@ -201,10 +201,15 @@ def _started(flags: list[str], base: Path, folder: Path) -> Server:
     raise AssertionError("the real server did not start:\n" + "\n".join(server.log))
 
 
+def has_a_real_one() -> bool:
+    """Whether there is a TensorFlow Serving that runs here."""
+    return bool(BINARY and (_TF_PYTHON or BINARY != _SHARED_BINARY))
+
+
 def _skip_without_a_real_one() -> None:
     if not BINARY:
         pytest.skip("CTL_TF_SERVING names no TensorFlow Serving, and the shared folder has none")
-    if not _TF_PYTHON and BINARY == _SHARED_BINARY:
+    if not has_a_real_one():
         pytest.skip("the shared TensorFlow Serving needs a TensorFlow 2.21: CTL_OTHER_PYTHON")
 
 

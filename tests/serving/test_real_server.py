@@ -126,6 +126,33 @@ def test_a_broken_version_does_not_hold_up_the_next(batching, base_path):
     assert batching.states()[2][0] == "LOADING"  # with one thread it would have ended before
 
 
+CONFIGURATIONS = {
+    "batches of 1": "max_batch_size { value: 1 }",
+    "batches of 8": "max_batch_size { value: 8 }",
+    "batches of 32": "max_batch_size { value: 32 }",
+    "no batching": "",
+    "limits in the graph": "",
+    "no warm-up": "max_batch_size { value: 8 }",
+}
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_the_export_loads_however_the_server_batches(base_path, tmp_path, category, name):
+    options, file = (), tmp_path / "batching.config"
+    if CONFIGURATIONS[name]:
+        file.write_text(CONFIGURATIONS[name])
+        options = ("--enable_batching", f"--batching_parameters_file={file}")
+    if name == "no warm-up":
+        options = (*options, "--enable_model_warmup=false")
+    if name == "limits in the graph":
+        (base_path / "1" / "batching_params.pbtxt").write_text("max_batch_size { value: 4 }")
+        options = ("--enable_batching", "--enable_per_model_batching_parameters")
+    server = start("real", base_path, tmp_path, options=options)
+    answer = server.prediction.Predict(pair_request(category), timeout=60)
+    assert arrays(answer)["valid"].tolist() == [True]
+    server.stop()
+
+
 @pytest.mark.parametrize("most", [8, None])
 def test_a_warmup_that_is_too_large(base_path, tmp_path, most):
     """What `server-files` refuses, the server does not load."""
