@@ -4,11 +4,12 @@ from .client.client import Client
 from .client.serving_error import ServingError
 from .config import Config, DataConfig, ModelConfig, StageConfig, TrainingConfig
 from .data.importers.download import download
+from .data.importers.outfits import import_outfits
 from .data.importers.synthesize import synthesize
 from .data.pairs import Pairs
 from .data.preparing.prepare import prepare
 from .data.preparing.records import read_records
-from .data.reading.readers import read_outfits, read_pairs, read_shop_the_look
+from .data.reading.readers import read_pairs, read_shop_the_look
 from .data.triplets import pair_batches, triplets
 from .errors import InputError
 from .evaluation.compare import compare
@@ -84,10 +85,10 @@ __all__ = [
     "evaluate",
     "export",
     "fit_calibration",
+    "import_outfits",
     "load_run",
     "pair_batches",
     "prepare",
-    "read_outfits",
     "read_pairs",
     "read_records",
     "read_shop_the_look",

@@ -1,6 +1,5 @@
 """`ctl-keras`: a function for each command. Data goes to stdout, all else to stderr."""
 
-import json
 import os
 import shlex
 from importlib import metadata
@@ -10,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from ctl_keras import options
-from ctl_keras.commands import Command, run_app
+from ctl_keras.commands import Command, run_app, show
 from ctl_keras.errors import InputError
+from ctl_keras.import_cli import app as import_app
 
 app = typer.Typer(
     name="ctl-keras",
@@ -21,8 +21,7 @@ app = typer.Typer(
 )
 
 
-def _show(value: Any, as_json: bool, text: str) -> None:
-    typer.echo(json.dumps(value) if as_json else text)
+app.add_typer(import_app, name="import")
 
 
 def _version(wanted: bool) -> None:
@@ -53,7 +52,7 @@ def synthesize(
 
     counts = draw(out, scenes, styles, seed)
     named = ", ".join(f"{count} {name}" for name, count in counts.items())
-    _show(counts, as_json, f"{out}: {named}")
+    show(counts, as_json, f"{out}: {named}")
 
 
 @app.command(cls=Command)
@@ -72,7 +71,7 @@ def download(
     from ctl_keras.data.reading.annotations import picture_names
 
     counts = fetch(picture_names(annotations), out, template or PINTEREST, concurrency, rate)
-    _show(counts, as_json, describe(counts, out))
+    show(counts, as_json, describe(counts, out))
 
 
 @app.command(cls=Command)
@@ -85,7 +84,6 @@ def prepare(
     seed: options.PrepareSeed = 0,
     min_strip: options.MinStrip = 0.2,
     split_by: options.SplitBy = "scene",
-    questions: options.Questions = None,
     workers: options.Workers = None,
     beam: options.Beam = None,
     as_json: options.AsJson = False,
@@ -103,8 +101,8 @@ def prepare(
         run = run_with_beam(shlex.split(beam))
     shares, files = parse_fractions(fractions), (annotations, categories, images, out)
     processes = (os.cpu_count() or 1) if workers is None else workers
-    manifest = write(*files, shares, seed, min_strip, split_by, questions, processes, run)
-    _show({"out": str(out), **manifest}, as_json, f"{out}: {describe(manifest)}")
+    manifest = write(*files, shares, seed, min_strip, split_by, processes, run)
+    show({"out": str(out), **manifest}, as_json, f"{out}: {describe(manifest)}")
 
 
 @app.command(cls=Command)
@@ -120,7 +118,7 @@ def inspect(
     result = look(data)
     if board is not None:
         write_sample_board(data, board)
-    _show(result, as_json, format_inspection(result))
+    show(result, as_json, format_inspection(result))
 
 
 @app.command(cls=Command)
@@ -140,7 +138,7 @@ def train(
 
     given = load_config(config, settings or ()) if config or settings or not resume else None
     record = fit(data, out, given, resume, strategy)
-    _show(record, as_json, describe(record, out))
+    show(record, as_json, describe(record, out))
 
 
 @app.command(cls=Command)
@@ -160,7 +158,7 @@ def evaluate(
 
     check_report(run, report, beside)
     result = evaluate_run(run, data, split, json_file if json_file != Path("-") else None)
-    _show(result, json_file == Path("-"), format_table(result))
+    show(result, json_file == Path("-"), format_table(result))
     if report is not None:
         write_report(run, data, split, report, beside)
 
@@ -178,7 +176,7 @@ def compare(
     from ctl_keras.evaluation.tables import format_comparison
 
     result = compare_runs(runs, data, split)
-    _show(result, as_json, format_comparison(result))
+    show(result, as_json, format_comparison(result))
 
 
 @app.command(cls=Command)
@@ -205,7 +203,7 @@ def export(
         )
     how: dict[str, Any] = {"version": version, "vectors": vectors, "warmup_batch_size": warmup}
     folder = write(source, to, catalog=catalog, optimize=optimize, precision=precision, **how)
-    _show({"version": int(folder.name), "path": str(folder)}, as_json, f"{folder}")
+    show({"version": int(folder.name), "path": str(folder)}, as_json, f"{folder}")
 
 
 @app.command(name="server-files", cls=Command)
@@ -225,7 +223,7 @@ def server_files(
 
     folder = write_server_files(model, out, name, stable, canary, threads, max_batch_size)
     files = [str(folder / file) for file in FILES]
-    _show(files, as_json, "\n".join(files))
+    show(files, as_json, "\n".join(files))
 
 
 @app.command(cls=Command)
@@ -241,7 +239,7 @@ def score(
     from ctl_keras.servable.local_model import LocalModel, format_scores
 
     rows = LocalModel(model).score(scene, [*product, *(more or [])], category)
-    _show(rows, as_json, format_scores(rows))
+    show(rows, as_json, format_scores(rows))
 
 
 @app.command(cls=Command)
@@ -262,7 +260,7 @@ def catalog(
 
         embed = embed_with_beam(shlex.split(beam))
     made = build_catalog(model, products, out, embed, keep_duplicates)
-    _show({"out": str(out), **made.manifest}, as_json, describe(made))
+    show({"out": str(out), **made.manifest}, as_json, describe(made))
 
 
 @app.command(cls=Command)
@@ -279,7 +277,7 @@ def recommend(
     from ctl_keras.retrieval.recommender import Recommender, format_products
 
     found = Recommender(model, catalog).recommend(scene, categories, k, where)
-    _show([row for rows in found.values() for row in rows], as_json, format_products(found, k))
+    show([row for rows in found.values() for row in rows], as_json, format_products(found, k))
 
 
 @app.command(cls=Command)
@@ -290,9 +288,9 @@ def web(
     port: options.Port = 7860,
 ) -> None:
     """The page: a scene, the products that complete it, and why. Needs the extra web."""
-    from ctl_keras.web.serve import serve as show
+    from ctl_keras.web.serve import serve as run
 
-    show(model, catalog, host, port)
+    run(model, catalog, host, port)
 
 
 @app.command(cls=Command)

@@ -1,6 +1,7 @@
 """How commands run and how they end: exit 0 done, 1 failed, 2 wrong input, one line on stderr that
 says why."""
 
+import json
 import os
 import sys
 import warnings
@@ -25,6 +26,11 @@ class Command(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         quiet.import_tensorflow_quietly()
         return super().invoke(ctx)
+
+
+def show(value: Any, as_json: bool, text: str) -> None:
+    """Prints a result: as JSON, or as text for people."""
+    typer.echo(json.dumps(value) if as_json else text)
 
 
 def run_app(app: typer.Typer) -> None:

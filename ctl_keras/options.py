@@ -30,7 +30,7 @@ Template = Annotated[
 Concurrency = Annotated[int, Option(help="Requests at once.")]
 Rate = Annotated[float, Option(help="Requests a second.")]
 PrepareAnnotations = Annotated[
-    Path, Option(help="Shop-The-Look JSON lines; a table (.csv, .parquet); outfits (.tsv).")
+    Path, Option(help="Shop-The-Look JSON lines, or a table (.csv, .parquet).")
 ]
 Images = Annotated[Path, Option(help="Folder of pictures.")]
 PrepareOut = Annotated[Path, Option(help="Folder to make.")]
@@ -44,9 +44,6 @@ MinStrip = Annotated[
 ]
 SplitBy = Annotated[
     str, Option(help="scene, scene-product, or a column with train, validation or test.")
-]
-Questions = Annotated[
-    Path | None, Option(help="Fill-in-the-blank questions of outfits, for evaluate.")
 ]
 Workers = Annotated[
     int | None, Option(help="Processes that read pictures; all processors by default.")

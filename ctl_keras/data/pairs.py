@@ -28,8 +28,6 @@ class Pairs:
         categories: category paths such as `"Apparel & Accessories|Shoes"`, sorted.
         images: where the pictures are read from.
         split_name: `"train"`, `"validation"`, `"test"`, or None before a split.
-        outfit: int array `[pairs]`, where scenes are items of outfits: those of one outfit stay in
-            one split. Defaults to None: those of one scene do.
         assigned: int array `[pairs]`, the split that the data names, index into `SPLITS`. Defaults
             to None: none.
         rejected: what the reader left out: dicts with `line`, `scene`, `product` and `reason`.
@@ -49,7 +47,6 @@ class Pairs:
     categories: tuple[str, ...]
     images: Images
     split_name: str | None = None
-    outfit: np.ndarray | None = None
     assigned: np.ndarray | None = None
     rejected: tuple[dict, ...] = ()
     other_positives: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 2), int))
@@ -68,7 +65,7 @@ class Pairs:
             `Pairs`. The scenes' other pairs stay known as `other_positives`.
         """
         names = ["scene", "product", "category", "window", "popularity"]
-        names += [name for name in ("outfit", "assigned") if getattr(self, name) is not None]
+        names += [] if self.assigned is None else ["assigned"]
         columns = {name: getattr(self, name)[rows] for name in names}
         scene, product = np.divmod(self.positives, len(self.images.ids))
         others = np.stack([scene, product], axis=1)[np.isin(scene, columns["scene"])]
@@ -81,18 +78,9 @@ class Pairs:
         """Whether the product was cut out of its scene, bool array `[pairs]`.
 
         The scene of a pair without a box shows the product, as a rule, so a model can look for it
-        instead of judging what goes with it. Items of outfits are pictures of their own: they need
-        no box.
+        instead of judging what goes with it.
         """
-        if self.outfit is not None:
-            return np.ones(len(self), bool)
         return (self.window != WHOLE).any(axis=1)
-
-    @property
-    def group(self) -> np.ndarray:
-        """What is never torn apart, int array `[pairs]`: the outfit or else the scene of each
-        pair."""
-        return self.scene if self.outfit is None else self.outfit
 
     def split(
         self, fractions: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0, by: str = SCENE
@@ -142,7 +130,7 @@ class Pairs:
         if by not in (SCENE, SCENE_PRODUCT):
             known = [SCENE, SCENE_PRODUCT, *([] if self.assigned is None else ["column"])]
             raise InputError(f"`by` must be one of {', '.join(known)}. Received: {by!r}")
-        split = split_groups(self.group, fractions, seed)
+        split = split_groups(self.scene, fractions, seed)
         return keep_products_apart(split, self.product) if by == SCENE_PRODUCT else split
 
     @functools.cached_property

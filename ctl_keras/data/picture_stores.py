@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from ctl_keras.data.source_pictures import read_picture
+from ctl_keras.data.picture_files import read_image_bytes
 from ctl_keras.errors import InputError
 
 
@@ -52,29 +52,22 @@ class Images:
 
 
 class ImageFolder(Images):
-    """Pictures that are files, or are cut out of files.
+    """Pictures that are files.
 
     Args:
         ids: sequence of str.
         paths: their files, in the same order.
-        boxes: float array `[images, 4]`, what of each file is the picture: left, top, right, bottom
-            as shares. Defaults to None: all of it.
     """
 
-    def __init__(
-        self,
-        ids: Sequence[str] | np.ndarray,
-        paths: Sequence[Path],
-        boxes: np.ndarray | None = None,
-    ):
+    def __init__(self, ids: Sequence[str] | np.ndarray, paths: Sequence[Path]):
         super().__init__(ids)
-        self._paths, self._boxes = list(paths), boxes
+        self._paths = list(paths)
 
     def path(self, row: int) -> Path:
         return self._paths[row]
 
     def load(self, row: int) -> bytes:
-        return read_picture(self._paths[row], None if self._boxes is None else self._boxes[row])
+        return read_image_bytes(self._paths[row])
 
 
 class ImageRecords(Images):

@@ -3,11 +3,9 @@
 import io
 from pathlib import Path
 
-import numpy as np
-import tensorflow as tf
 from PIL import Image
 
-from ctl_keras.data.images import decode_image, picture_problem
+from ctl_keras.data.images import picture_problem
 from ctl_keras.data.picture_files import SUFFIXES, read_image_bytes
 from ctl_keras.errors import InputError
 
@@ -47,25 +45,6 @@ def find_picture(folder: Path, name: str) -> Path | None:
         return None
 
 
-def read_picture(path: Path, box: np.ndarray | None = None) -> bytes:
-    """A picture as bytes that `decode_image` takes.
-
-    Args:
-        path: its file.
-        box: float array `[4]`: left, top, right, bottom, as shares, of what is cut out of it.
-            Defaults to None: all of it.
-
-    Raises:
-        InputError: the file is missing or empty.
-        tf.errors.InvalidArgumentError: something is to be cut out, and `decode_image` refuses it.
-    """
-    data = read_image_bytes(path)
-    if box is None:
-        return data
-    pixels = decode_image(tf.constant(data), tf.constant(box, tf.float32)).numpy()
-    return as_jpeg(Image.fromarray(pixels))
-
-
 def as_jpeg(picture: Image.Image) -> bytes:
     """A JPEG in which nothing is lost that a network would see."""
     buffer = io.BytesIO()
@@ -73,12 +52,11 @@ def as_jpeg(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def try_picture(path: Path | None, box: np.ndarray | None = None) -> tuple[bytes, str | None]:
+def try_picture(path: Path | None) -> tuple[bytes, str | None]:
     """Reads a picture for the first time.
 
     Args:
         path: as `find_picture` gives it.
-        box: as `read_picture` takes it.
 
     Returns:
         Its bytes, and why it cannot be used, or None.
@@ -86,11 +64,8 @@ def try_picture(path: Path | None, box: np.ndarray | None = None) -> tuple[bytes
     if path is None:
         return b"", "picture missing"
     try:
-        data = read_picture(path)
+        data = read_image_bytes(path)
         problem = picture_problem(data)
-        if problem is None and box is not None:
-            data = read_picture(path, box)
-            problem = picture_problem(data)
     except InputError as error:
         return b"", "empty file" if "is empty" in str(error) else "picture cannot be read"
     return data, problem

@@ -12,7 +12,6 @@ from ctl_keras.data.candidates import candidates_hash
 from ctl_keras.data.pairs import Pairs
 from ctl_keras.data.preparing.records import read_manifest, read_records
 from ctl_keras.errors import InputError
-from ctl_keras.evaluation.questions import answer_questions
 from ctl_keras.evaluation.rankers import all_rankers
 from ctl_keras.evaluation.ranking import SceneBootstrap, rank_metrics, summarise
 from ctl_keras.evaluation.reliability import reliability
@@ -87,7 +86,7 @@ def evaluate_run(
 
     Returns:
         As `evaluate`, with `"data_hash"` and `"run_hash"`, the hash of the prepared data and of
-        the run's files, and with `"questions"`, see `answer_questions`, if the data has some.
+        the run's files.
 
     Raises:
         InputError: as `load_run`, `read_records` and `evaluate`.
@@ -101,8 +100,6 @@ def evaluate_run(
     if not backbone_is_untrained(model):
         untrained = keras.models.load_model(Path(run) / INITIAL)
     result, ranked, values = _evaluated(model, pairs, calibration=calibration, untrained=untrained)
-    if answered := answer_questions(model, data, pairs.images):
-        result["questions"] = answered
     result |= {"data_hash": read_manifest(data)["hash"], "run_hash": run_hash(run)}
     write_evaluation(run, result, ranked, values)
     if to is not None:

@@ -30,8 +30,6 @@ def format_table(result: dict[str, Any]) -> str:
     if "calibration" in result:
         error = result["calibration"]["expected_calibration_error"]
         lines += ["", f"expected calibration error: {error:.3f}"]
-    if "questions" in result:
-        lines += ["", *_questions(result["questions"])]
     return "\n".join(lines)
 
 
@@ -57,16 +55,3 @@ def _categories(figures: dict[str, dict]) -> Iterator[str]:
     for name, row in figures.items():
         accuracy = row[METRICS[0]]
         yield f"{name:{width}}{accuracy['n']:>7}{interval(accuracy):>{_WIDTH}}"
-
-
-def _questions(result: dict[str, Any]) -> Iterator[str]:
-    left_out = (
-        f", {result['left_out']} of unknown categories left out" if result["left_out"] else ""
-    )
-    yield (
-        f"{result['questions']} fill-in-the-blank questions, chance "
-        f"{result['chance']:.3f}{left_out}"
-    )
-    for name, figure in result.items():
-        if isinstance(figure, dict):
-            yield f"{name:20}{interval(figure):>{_WIDTH}}"

@@ -87,7 +87,6 @@ def render(
         span=_span(figures for _, figures in differences),
         by_box=box_rows(result).items(),
         categories=category_rows(result).items(),
-        questions=result.get("questions"),
         loss=losses[0],
         calibration=calibration,
         best=[read_case([run], number) for number in best],

@@ -57,27 +57,12 @@ def make_run(
 
 
 @pytest.fixture(scope="session")
-def asked(records, once) -> Path:
-    """The records with two fill-in-the-blank questions, and with scenes that have two more products
-    of a category."""
+def several(records, once) -> Path:
+    """The records with scenes that have two more products of a category."""
 
     def make(folder: Path) -> None:
         shutil.copytree(records, folder)
         pairs = ctl.read_records(folder, "test")
-        ids, questions = pairs.images.ids, []
-        for row in range(2):
-            name, others = (
-                pairs.categories[pairs.category[row]],
-                pairs.category_products[pairs.category[row]],
-            )
-            answers = [pairs.product[row], *others[others != pairs.product[row]][:2]]
-            questions.append(
-                {
-                    "items": [ids[pairs.scene[row]]],
-                    "answers": ids[answers].tolist(),
-                    "category": name,
-                }
-            )
         manifest = read_manifest(folder)
         for scene, product, category in zip(
             pairs.scene, pairs.product, pairs.category, strict=True
@@ -87,30 +72,29 @@ def asked(records, once) -> Path:
                 [int(scene), int(image)] for image in others[others != product][:2]
             ]
         (folder / "manifest.json").write_text(json.dumps(manifest))
-        (folder / "questions.json").write_text(json.dumps({"questions": questions}))
 
-    return once("asked", make)
+    return once("several", make)
 
 
 @pytest.fixture(scope="session")
-def two_runs(asked, once) -> tuple[Path, Path]:
+def two_runs(several, once) -> tuple[Path, Path]:
     """A run, and one of other weights and another attention."""
 
     def make(folder: Path) -> None:
-        make_run(folder / "first", asked)
-        make_run(folder / "second", asked, seed=1, attention="uniform")
+        make_run(folder / "first", several)
+        make_run(folder / "second", several, seed=1, attention="uniform")
 
     folder = once("two-runs", make)
     return folder / "first", folder / "second"
 
 
 @pytest.fixture(scope="session")
-def report(two_runs, asked, once) -> Path:
+def report(two_runs, several, once) -> Path:
     return once(
-        "report", lambda folder: write_report(two_runs[0], asked, "test", folder, two_runs[1])
+        "report", lambda folder: write_report(two_runs[0], several, "test", folder, two_runs[1])
     )
 
 
 @pytest.fixture(scope="session")
-def evaluated(two_runs, asked, report) -> EvaluatedRun:
-    return read_evaluated_run(two_runs[0], asked, "test")
+def evaluated(two_runs, several, report) -> EvaluatedRun:
+    return read_evaluated_run(two_runs[0], several, "test")

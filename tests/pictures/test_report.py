@@ -133,14 +133,6 @@ def test_the_figures_are_those_of_the_evaluation(page, two_runs):
         else [f"{part['probability']:.3f}", f"{part['positives']:.3f}", f"{part['count']:.1f}"]
         for part in calibration["bins"]
     ]
-    asked = page.tables["Share of right answers, with 95 % intervals"][1:]
-    figures = {
-        name: figure for name, figure in result["questions"].items() if isinstance(figure, dict)
-    }
-    assert {row[0]: row[2] for row in asked} == {
-        name: f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
-        for name, figure in figures.items()
-    }
     for name in ("data_hash", "run_hash", "candidates"):
         assert result[name] in page.text
 
@@ -202,9 +194,9 @@ def test_bins_with_next_to_no_weight_are_no_part_of_the_curve():
     assert curve([0.0, 10.0, 20.0, 0.0]) == ([0.1, 0.2], [])
 
 
-def test_the_other_run_beside(page, two_runs, asked):
+def test_the_other_run_beside(page, two_runs, several):
     first, second = two_runs
-    reference, figures = compare([second, first], asked)["runs"]
+    reference, figures = compare([second, first], several)["runs"]
     shown = {row[0]: row[2:6] for row in page.tables["Both runs, with 95 % intervals"][1:]}
     assert shown == {str(first): cells(figures), str(second): cells(reference)}
     title = f"{first} minus {second}"
@@ -253,8 +245,8 @@ def test_names_are_escaped(evaluated, tmp_path):
         assert f"<script>{name}" in page.text
 
 
-def test_a_run_of_which_little_is_recorded(two_runs, asked, report, tmp_path):
-    uniform = read_evaluated_run(two_runs[1], asked, "test")
+def test_a_run_of_which_little_is_recorded(two_runs, several, report, tmp_path):
+    uniform = read_evaluated_run(two_runs[1], several, "test")
     page = rendered(dataclasses.replace(uniform, record={}, history=[]), tmp_path / "report.html")
     assert "The run has no history" in page.text
     assert "not recorded" in page.text
@@ -281,21 +273,21 @@ def test_product_attention_one_category_and_no_history(records, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_is_refused(two_runs, records, asked, tmp_path, report, monkeypatch):
+def test_what_is_refused(two_runs, records, several, tmp_path, report, monkeypatch):
     first, second = two_runs
     with pytest.raises(ctl.InputError, match="already exists"):
-        write_report(first, asked, "test", report)
+        write_report(first, several, "test", report)
     with pytest.raises(
         ctl.InputError, match=r"first cannot be laid beside itself. Name another one"
     ):
-        write_report(first, asked, "test", tmp_path / "report", first / ".." / "first")
+        write_report(first, several, "test", tmp_path / "report", first / ".." / "first")
     with pytest.raises(ctl.InputError, match=r"nowhere holds no trained model to lay beside"):
-        write_report(first, asked, "test", tmp_path / "report", tmp_path / "nowhere")
+        write_report(first, several, "test", tmp_path / "report", tmp_path / "nowhere")
     other = make_run(tmp_path / "other", records, ["Apparel & Accessories|Shoes"])
     with pytest.raises(
         ctl.InputError, match=r"ranked different pairs .* trained on the same categories"
     ):
-        write_report(first, asked, "test", tmp_path / "report", other)
+        write_report(first, several, "test", tmp_path / "report", other)
 
     def full(figure, path):
         path.write_text("half")
@@ -303,16 +295,16 @@ def test_what_is_refused(two_runs, records, asked, tmp_path, report, monkeypatch
 
     monkeypatch.setattr(module, "save", full)
     with pytest.raises(OSError, match="No space left"):
-        write_report(second, asked, "test", tmp_path / "report")
+        write_report(second, several, "test", tmp_path / "report")
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
 
 
 @pytest.mark.slow
-def test_from_the_command_line(two_runs, asked, tmp_path, here):
+def test_from_the_command_line(two_runs, several, tmp_path, here):
     first, second = two_runs
     run = tmp_path / "run"
     shutil.copytree(first, run)
-    arguments = ["evaluate", "--run", run, "--data", asked, "--beside", second]
+    arguments = ["evaluate", "--run", run, "--data", several, "--beside", second]
     assert "name a folder for it with --report" in here(*arguments, code=2).err
     assert (
         "cannot be laid beside itself"

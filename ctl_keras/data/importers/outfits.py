@@ -1,236 +1,100 @@
-"""Pinterest's 2020 outfits (Complete The Look, KDD 2020): pictures of whole outfits, with a box for
-each item.
+"""Pinterest's outfits of 2020 (Complete The Look, KDD 2020): pictures of whole outfits, with a box
+for each item.
 
-An item completes another one of its outfit: each pair of items of different categories is a row,
-the one cut out as the scene, the other as the product. Items have ids made of the picture's
-signature and the box, in ten-thousandths of the picture:
-`00015b9d0c08164ed3b5dbb4613bb143-0068-0192-4946-3154`.
+A picture becomes a scene and each of its items a product: what is left of the scene beside the
+item's box shows what it has to go with.
 """
 
-from dataclasses import dataclass
+import contextlib
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
+from PIL import Image
 
-from ctl_keras.data.cropping import box_problems
-from ctl_keras.data.reading.json_lines import text
-from ctl_keras.data.reading.pair_table import (
-    BOX,
-    CATEGORY,
-    LINE,
-    OUTFIT,
-    PRODUCT,
-    SCENE,
-    PairTable,
-    first_of_each,
-    mask,
-)
-from ctl_keras.data.reading.table_files import ROW, as_text, numbers, read_table_file
+from ctl_keras.data.importers.photos import UNREADABLE, Item, Photo, import_photos
+from ctl_keras.data.source_pictures import find_picture, require_image_folder
 from ctl_keras.errors import InputError
-from ctl_keras.files import read_json
 
-_COLUMNS = ("signature", "x", "y", "w", "h", "label")
 _EDGE = 1e-5  # boxes of the release end up to a rounding error outside of their picture
-_ID = 10_000
 
 
-def read_outfit_table(path: Path) -> PairTable:
-    """Reads the raw outfits: rows of signature, x, y, width, height, label, separated by tabs.
+def import_outfits(
+    table: str | Path, images: str | Path, out: str | Path, workers: int = 1
+) -> dict[str, Any]:
+    """Makes a Shop-The-Look folder of outfits.
+
+    Args:
+        table: rows of signature, x, y, width and height as shares, label, separated by tabs; the
+            first row may be a header.
+        images: folder of pictures, named by signature.
+        out: folder to make.
+        workers: int. Processes that cut out items. Defaults to 1: this one.
 
     Returns:
-        A row for each (anchor, positive), with the outfit's signature as `outfit` and the line of
-        the anchor; `pictures` says where items are cut out.
+        Counts, see `import_photos`.
 
     Raises:
-        InputError: the file is missing or no such table.
+        InputError: the table is missing or is none, or as `import_photos`.
     """
-    what = "The table of outfits"
-    try:
-        with open(path, "rb") as file:
-            # separated by spaces in the release
-            header = file.readline().startswith(b"image_signature")
-    except OSError:
-        header = False  # reading says what is wrong
+    folder = require_image_folder(images)
+    outfits: dict[str, dict[tuple[float, ...], str]] = {}
     rejected: list[dict[str, Any]] = []
+    for line, row in _rows(Path(table)):
+        signature = row[0] or None
 
-    def on_bad_row(line: int, _: str, reason: str) -> None:
-        rejected.append({LINE: line, "reason": reason})
+        def reject(reason: str, photo: str | None = signature, line: int = line) -> None:
+            rejected.append({"photo": photo, "item": f"line {line}", "reason": reason})
 
-    items = read_table_file(path, what, _COLUMNS, on_bad_row, _COLUMNS, int(header), "\t")
-    items = as_text(items, ("signature", "label"), f"{what} {path}")
-    read, bad_rows = items.num_rows + len(rejected), PairTable(_no_pairs(), 0)
-    bad_rows.reject(rejected)
-    items = _checked(items, bad_rows)
-    table = PairTable(_pairs(items), read, _cut_outs(items))
-    table.reject(bad_rows.rejected)
-    return table
-
-
-@dataclass(frozen=True)
-class Questions:
-    """Fill-in-the-blank questions: which answer completes the items of an outfit? The first is
-    right.
-
-    Attributes:
-        items: list of lists of item ids, of each question.
-        answers: list of lists of item ids.
-        categories: list of str, of the answers.
-        pictures: table of `id`, `file` and the box, as `PairTable.pictures`.
-        rejected: dict, reason -> number of questions that are left out.
-    """
-
-    items: list[list[str]]
-    answers: list[list[str]]
-    categories: list[str]
-    pictures: pa.Table
-    rejected: dict[str, int]
-
-
-def read_questions(path: str | Path) -> Questions:
-    """Reads the release's questions: a JSON list of `{"question": [item …], "answers": [item …]}`,
-    the first answer right.
-
-    Raises:
-        InputError: the file is missing or holds no such list.
-    """
-    value = read_json(path, "The file of questions")
-    if not isinstance(value, list):
-        raise InputError(f"The file of questions {path} must hold one JSON list.")
-    rejected: dict[str, int] = {}
-    kept: list[tuple[list[dict], list[dict]]] = []
-    for question in value:
-        items, answers = _items(question, "question"), _items(question, "answers")
-        if not items or not answers:
-            problem = "no items, or an item without signature, label or box"
-        elif len(answers) < 2 or len({item["label"] for item in answers}) > 1:
-            problem = "the answers are not several of one category"
-        else:
-            kept.append((items, answers))
+        if len(row) != 6:
+            reject(f"the row has {len(row)} columns, not 6")
             continue
-        rejected[problem] = rejected.get(problem, 0) + 1
-    flat = [item for question in kept for side in question for item in side]
-    names = ("signature", "label", *_COLUMNS[1:5])
-    types = [pa.string(), pa.string(), *[pa.float64()] * 4]
-    table = pa.table(
-        {
-            name: pa.array([item[name] for item in flat], kind)
-            for name, kind in zip(names, types, strict=True)
-        }
-    )
-    table = _with_boxes(table)
-    ids = iter(table["id"].to_pylist())
-    named = [([next(ids) for _ in items], [next(ids) for _ in answers]) for items, answers in kept]
-    return Questions(
-        [items for items, _ in named],
-        [answers for _, answers in named],
-        [answers[0]["label"] for _, answers in kept],
-        _cut_outs(table),
-        rejected,
-    )
-
-
-def _items(question: Any, name: str) -> list[dict[str, Any]] | None:
-    items = question.get(name) if isinstance(question, dict) else None
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        return None
-    made = []
-    for item in items:
         try:
-            x, y, w, h = (float(item[key]) for key in "xywh")
-        except (KeyError, TypeError, ValueError, OverflowError):
-            return None
-        box = _edges(np.array([[x, y, x + w, y + h]]))
-        signature, label = text(item.get("signature")), text(item.get("label"))
-        if not signature or not label or np.isnan(box).any() or box_problems(box)[0] is not None:
-            return None
-        made.append({"signature": signature, "label": label, "x": x, "y": y, "w": w, "h": h})
-    return made
+            x, y, width, height = box = tuple(map(float, row[1:5]))
+            if not all(map(math.isfinite, box)):
+                raise ValueError
+        except ValueError:
+            reject("box not four numbers")
+            continue
+        if not row[0] or not row[5]:
+            reject("no signature or no label")
+        elif not (width > 0 and height > 0):
+            reject("box inverted or empty")
+        elif not (min(x, y) >= -_EDGE and max(x + width, y + height) <= 1 + _EDGE):
+            reject("box outside 0..1")
+        elif outfits.setdefault(row[0], {}).setdefault(box, row[5]) != row[5]:
+            reject("the same box again")
+    return import_photos(_photos(outfits, folder), out, rejected, workers=workers)
 
 
-def _no_pairs() -> pa.Table:
-    return pa.schema(
-        [(LINE, pa.int64()), (SCENE, pa.string()), (PRODUCT, pa.string())]
-    ).empty_table()
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                # separated by spaces in the release
+                if line.strip() and not (number == 1 and line.startswith("image_signature")):
+                    yield number, [value.strip() for value in line.rstrip("\r\n").split("\t")]
+    except FileNotFoundError:
+        raise InputError(f"The table of outfits {path} does not exist.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The table of outfits {path} is no text in UTF-8: {error}") from None
 
 
-def _checked(items: pa.Table, rejects: PairTable) -> pa.Table:
-    """The items that can be cut out, with `id` and box."""
-
-    def drop(items: pa.Table, bad: Any, reason: str | pa.Array) -> pa.Table:
-        rejects.rows = pa.table(
-            {
-                LINE: items[ROW],
-                SCENE: items["signature"],
-                PRODUCT: pa.nulls(items.num_rows, pa.string()),
-            }
+def _photos(outfits: dict[str, dict[tuple[float, ...], str]], folder: Path) -> Iterator[Photo]:
+    for signature, boxes in outfits.items():
+        path = find_picture(folder, signature)
+        width, height = _size(path)
+        items = tuple(
+            Item(label, label, (box[0] * width, box[1] * height, box[2] * width, box[3] * height))
+            for box, label in boxes.items()
         )
-        return items.filter(pa.array(rejects.drop(bad, reason)))
-
-    for name in _COLUMNS[1:5]:
-        items = items.set_column(items.column_names.index(name), name, numbers(items[name])[0])
-    items = drop(
-        items,
-        pc.or_(pc.is_null(items["signature"]), pc.is_null(items["label"])),
-        "no signature or no label",
-    )
-    bad = np.zeros(items.num_rows, bool)
-    for name in _COLUMNS[1:5]:
-        bad |= mask(pc.is_null(items[name]))
-    items = _with_boxes(drop(items, bad, "box not four numbers"))
-    problems = pa.array(box_problems(_boxes(items)), pa.string())
-    items = drop(items, pc.is_valid(problems), pc.binary_join_element_wise("box ", problems, ""))
-    return drop(items, ~first_of_each(items["id"]), "the same item again")
+        yield Photo(signature, path, items, (width, height))
 
 
-def _with_boxes(items: pa.Table) -> pa.Table:
-    x, y, w, h = (items[name].to_numpy() for name in _COLUMNS[1:5])
-    edges = _edges(np.stack([x, y, x + w, y + h], axis=1))
-    for number, name in enumerate(BOX):
-        items = items.append_column(name, pa.array(edges[:, number]))
-    parts = [
-        pc.utf8_lpad(pa.array(np.round(share * _ID).astype(np.int64)).cast(pa.string()), 4, "0")
-        for share in (x, y, w, h)
-    ]
-    return items.append_column(
-        "id", pc.binary_join_element_wise(items["signature"].combine_chunks(), *parts, "-")
-    )
-
-
-def _edges(boxes: np.ndarray) -> np.ndarray:
-    near = np.clip(boxes, 0, 1)
-    return np.where(np.abs(boxes - near) <= _EDGE, near, boxes)
-
-
-def _boxes(items: pa.Table) -> np.ndarray:
-    return np.stack([items[name].to_numpy() for name in BOX], axis=1)
-
-
-def _cut_outs(items: pa.Table) -> pa.Table:
-    return items.select(["id", "signature", *BOX]).rename_columns(["id", "file", *BOX])
-
-
-def _pairs(items: pa.Table) -> pa.Table:
-    """All (anchor, positive) of an outfit and of different categories."""
-    items = items.sort_by([("signature", "ascending"), (ROW, "ascending")])
-    outfit = items["signature"].combine_chunks().dictionary_encode().indices.to_numpy()
-    starts = np.searchsorted(outfit, outfit, side="left")
-    counts = np.searchsorted(outfit, outfit, side="right") - starts
-    anchor = np.repeat(np.arange(items.num_rows), counts)
-    place = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    positive = np.repeat(starts, counts) + place
-    label = items["label"].combine_chunks().dictionary_encode().indices.to_numpy()
-    different = label[anchor] != label[positive]
-    anchors, positives = items.take(anchor[different]), items.take(positive[different])
-    columns = {
-        LINE: anchors[ROW],
-        SCENE: anchors["id"],
-        PRODUCT: positives["id"],
-        CATEGORY: positives["label"],
-    }
-    columns |= {name: pa.nulls(anchors.num_rows, pa.float64()) for name in BOX} | {
-        OUTFIT: anchors["signature"]
-    }
-    return pa.table(columns)
+def _size(path: Path | None) -> tuple[int, int]:
+    """Of the picture as it is stored; Pinterest's have no orientation."""
+    if path is not None:
+        with contextlib.suppress(*UNREADABLE), Image.open(path) as picture:
+            return picture.size
+    return 1, 1  # cutting it out says what is wrong

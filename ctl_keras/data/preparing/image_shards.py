@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from PIL import Image
 
@@ -21,7 +20,6 @@ from ctl_keras.files import json_hash, new_file, read_json, sha256, write_json
 
 PICTURES = 256  # a shard
 MAX_SIDE = 1024  # larger pictures are made smaller: every epoch decodes them again
-ITEMS = "items"
 _ORIENTATION = 0x0112  # EXIF's tag
 
 
@@ -32,18 +30,12 @@ class ImageShard:
     Attributes:
         path: the TFRecord file to write.
         images: folder of the pictures.
-        ids: their ids.
-        names: for each the name of its file, see `find_picture`.
-        boxes: float array `[pictures, 4]`, what is cut out of each, or None for all of it. Pictures
-            that are cut out are written to the folder `items`, too, so that there is a file that a
-            catalog can name.
+        ids: their ids, see `find_picture`.
     """
 
     path: Path
     images: Path
     ids: list[str]
-    names: list[str]
-    boxes: np.ndarray | None
 
     @property
     def report(self) -> Path:
@@ -64,23 +56,20 @@ def write_shard(shard: ImageShard) -> int:
     Returns:
         Number of pictures.
     """
-    paths = [find_picture(shard.images, name) for name in shard.names]
+    paths = [find_picture(shard.images, id_) for id_ in shard.ids]
     key = _key(shard, paths)
     if _is_done(shard, key):
         return len(shard.ids)
     pictures, only_jpegs = [], True
     with new_file(shard.path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
-        for number, (id_, path) in enumerate(zip(shard.ids, paths, strict=True)):
-            data, problem = try_picture(path, None if shard.boxes is None else shard.boxes[number])
+        for id_, path in zip(shard.ids, paths, strict=True):
+            data, problem = try_picture(path)
             pictures.append({"problem": problem, "digest": hashlib.sha256(data).hexdigest()[:15]})
             if problem is not None:
                 continue
             data = _within(data, MAX_SIDE)
             only_jpegs &= is_jpeg(data)
             writer.write(example(id=id_, image=data))
-            if shard.boxes is not None:
-                with new_file(item_file(shard.path.parent, id_)) as item:
-                    item.write_bytes(data)
     file = {"bytes": shard.path.stat().st_size, "sha256": sha256(shard.path)}
     write_json(
         shard.report, {"key": key, "file": file, "only_jpegs": only_jpegs, "pictures": pictures}
@@ -94,19 +83,13 @@ def read_report(shard: ImageShard) -> dict[str, Any]:
     return read_json(shard.report, "The report of a shard")
 
 
-def item_file(folder: Path, id_: str) -> Path:
-    """Where a picture that is cut out is written."""
-    return folder / ITEMS / f"{id_}.jpg"
-
-
 def _key(shard: ImageShard, paths: list[Path | None]) -> str:
     """All that the shard's content depends on; of pictures, what the file system says of them."""
     files = []
     for path in paths:
         stat = None if path is None else path.stat()
         files.append(None if stat is None else [str(path), stat.st_size, stat.st_mtime_ns])
-    boxes = None if shard.boxes is None else shard.boxes.tolist()
-    return json_hash([FORMAT, MAX_SIDE, shard.ids, boxes, files])
+    return json_hash([FORMAT, MAX_SIDE, shard.ids, files])
 
 
 def _is_done(shard: ImageShard, key: str) -> bool:

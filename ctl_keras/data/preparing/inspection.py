@@ -8,7 +8,6 @@ import numpy as np
 
 from ctl_keras.data.preparing.records import read_manifest, read_pair_columns
 from ctl_keras.data.splits import SPLITS
-from ctl_keras.files import read_json
 
 _SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
 STRIPS = ("whole", "above", "below", "left", "right", "none")
@@ -24,7 +23,7 @@ def inspect(folder: str | Path) -> dict[str, Any]:
         `read`, `pairs`, `rejected_because`, `splits` and `leakage` of the manifest; `boxes`: how
         many pairs are boxed, how many (scene, box) have several products, quantiles of the boxes'
         areas as shares of the scene; `crops`: quantiles of the areas that are kept, and which strip
-        it is (`STRIPS`); `pictures`: number and bytes; `questions`, if there are any.
+        it is (`STRIPS`); `pictures`: number and bytes.
 
     Raises:
         InputError: as `read_manifest`.
@@ -59,12 +58,6 @@ def inspect(folder: str | Path) -> dict[str, Any]:
             "bytes": sum(manifest["files"][name]["bytes"] for name in manifest["image_shards"]),
         },
     }
-    if (folder / "questions.json").exists():
-        questions = read_json(folder / "questions.json", "The questions")
-        result["questions"] = {
-            "count": len(questions["questions"]),
-            "rejected_because": questions["rejected_because"],
-        }
     return result
 
 
@@ -126,12 +119,6 @@ def format_inspection(result: dict[str, Any]) -> str:
         "kept part: " + ", ".join(f"{name} {count}" for name, count in crops["strips"].items()),
         f"{pictures['count']} pictures, {pictures['bytes'] / 1e6:.1f} MB",
     ]
-    if "questions" in result:
-        lines.append(f"{result['questions']['count']} fill-in-the-blank questions")
-        lines += [
-            f"  {count} left out: {reason}"
-            for reason, count in result["questions"]["rejected_because"].items()
-        ]
     return "\n".join(lines)
 
 

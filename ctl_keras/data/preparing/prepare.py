@@ -14,28 +14,18 @@ import tensorflow as tf
 
 from ctl_keras.data.candidates import candidate_lists
 from ctl_keras.data.cropping import MIN_STRIP, box_warning
-from ctl_keras.data.importers.outfits import Questions, read_questions
 from ctl_keras.data.pairs import Pairs
 from ctl_keras.data.picture_stores import Images
 from ctl_keras.data.preparing import image_shards
 from ctl_keras.data.preparing.examples import example
-from ctl_keras.data.preparing.image_shards import (
-    ITEMS,
-    ImageShard,
-    RunShards,
-    item_file,
-    read_report,
-    write_shard,
-)
+from ctl_keras.data.preparing.image_shards import ImageShard, RunShards, read_report, write_shard
 from ctl_keras.data.preparing.records import FORMAT, data_hash
 from ctl_keras.data.reading.annotations import read_annotations
 from ctl_keras.data.reading.assembling import drop_without_pictures, picture_ids, to_pairs
 from ctl_keras.data.reading.cleaning import boxes, clean
 from ctl_keras.data.reading.pair_table import PairTable, in_words, reasons, reject_rows
-from ctl_keras.data.reading.readers import cut_outs
 from ctl_keras.data.source_pictures import find_picture, require_image_folder
 from ctl_keras.data.splits import SCENE, SCENE_PRODUCT, leakage
-from ctl_keras.errors import InputError
 from ctl_keras.files import resumed_folder, sha256, write_json
 from ctl_keras.processes import run_in_processes
 from ctl_keras.progress import track
@@ -50,7 +40,6 @@ def prepare(
     seed: int = 0,
     min_strip: float = MIN_STRIP,
     split_by: str = SCENE,
-    questions: str | Path | None = None,
     workers: int = 1,
     run: RunShards | None = None,
 ) -> dict[str, Any]:
@@ -61,9 +50,8 @@ def prepare(
     of the table of pairs.
 
     Args:
-        annotations: see `read_annotations`: Shop-The-Look JSON lines, a table (CSV, Parquet), or
-            outfits (TSV).
-        categories: the category file of Shop-The-Look; None for the others.
+        annotations: see `read_annotations`: Shop-The-Look JSON lines, or a table (CSV, Parquet).
+        categories: the category file of Shop-The-Look; None for a table.
         images: folder of pictures, see `read_shop_the_look`.
         out: folder to make. It appears only when everything in it is complete.
         fractions: shares of the scenes for train, validation and test, see `Pairs.split`. Defaults
@@ -71,10 +59,8 @@ def prepare(
         seed: int. Of the split. Defaults to 0.
         min_strip: float. Least share of the scene that is left beside the product, see
             `read_shop_the_look`. Defaults to 0.2.
-        split_by: `"scene"` (or the outfit), `"scene-product"`, see `Pairs.split`, or the name of a
+        split_by: `"scene"`, `"scene-product"`, see `Pairs.split`, or the name of a
             column of the annotations that holds train, validation or test. Defaults to `"scene"`.
-        questions: fill-in-the-blank questions for `evaluate`, see `read_questions`. Defaults to
-            None.
         workers: int. Processes that read pictures. Defaults to 1: this one. A script that asks for
             more must start its work below `if __name__ == "__main__":`, because they import it.
         run: how the pictures' shards are written, such as `run_with_beam()`. Defaults to `workers`
@@ -94,8 +80,7 @@ def prepare(
             min_strip,
         )
         source = require_image_folder(images)
-        asked = None if questions is None else read_questions(questions)
-        shards = _plan(table, asked, source, folder)
+        shards = _plan(table, source, folder)
         for _ in track(run(write_shard, shards), "Writing pictures", total=len(shards)):
             pass
         ids, digests, problems = _pictures(shards)
@@ -112,8 +97,6 @@ def prepare(
         write_json(
             folder / "candidates.json", {part.split_name: candidate_lists(part) for part in parts}
         )
-        if asked is not None:
-            write_json(folder / "questions.json", _usable_questions(asked, problems))
         rejected = table.rejected
         with open(folder / "rejected.jsonl", "w", encoding="utf-8") as file:
             for batch in rejected.to_batches(10_000):
@@ -122,9 +105,9 @@ def prepare(
                 )
         _write_products(folder, pairs, source)
         reports = {shard.path.name: read_report(shard) for shard in shards}
-        names = "pairs-*.tfrecord", "candidates.json", "questions.json"
+        names = "pairs-*.tfrecord", "candidates.json"
         tables = sorted(path for name in names for path in folder.glob(name))
-        sources = {"annotations": annotations, "categories": categories, "questions": questions}
+        sources = {"annotations": annotations, "categories": categories}
         manifest = {
             "format": FORMAT,
             "settings": {
@@ -146,8 +129,7 @@ def prepare(
                     "scene": pairs.scene,
                     "product": pairs.product,
                     "scene's file": digests[pairs.scene],
-                }
-                | ({} if pairs.outfit is None else {"outfit": pairs.outfit}),
+                },
             ),
             "images": [str(id_) for id_ in ids],
             "image_shards": [shard.path.name for shard in shards],
@@ -172,40 +154,16 @@ def prepare(
     return manifest
 
 
-def _plan(
-    table: PairTable, questions: Questions | None, images: Path, folder: Path
-) -> list[ImageShard]:
+def _plan(table: PairTable, images: Path, folder: Path) -> list[ImageShard]:
     """Which picture comes into which shard; what another plan left in the folder is removed."""
-    ids, pictures = picture_ids(table.rows), table.pictures
-    if questions is not None:
-        if pictures is None:
-            raise InputError(
-                "Fill-in-the-blank questions are about outfits: give a table of outfits (.tsv) "
-                "with them."
-            )
-        ids = picture_ids(
-            table.rows, questions.pictures.select(["id", "id"]).rename_columns(["scene", "product"])
-        )
-        pictures = pa.concat_tables([pictures, questions.pictures])
-    names, cuts = cut_outs(pictures, ids)
+    ids = picture_ids(table.rows).to_pylist()
     count = max(-(-len(ids) // image_shards.PICTURES), 1)
     shards = []
     for number in range(count):
         part = slice(number * image_shards.PICTURES, (number + 1) * image_shards.PICTURES)
         path = folder / f"images-{number:05d}-of-{count:05d}.tfrecord"
-        shards.append(
-            ImageShard(
-                path,
-                images.resolve(),
-                ids[part].to_pylist(),
-                names[part],
-                None if cuts is None else cuts[part],
-            )
-        )
+        shards.append(ImageShard(path, images.resolve(), ids[part]))
     expected = {path for shard in shards for path in (shard.path, shard.report)}
-    if cuts is not None:
-        (folder / ITEMS).mkdir(exist_ok=True)
-        expected |= {item_file(folder, id_) for id_ in ids.to_pylist()}
     for path in folder.rglob("*"):
         if path.is_file() and path not in expected:
             path.unlink()
@@ -226,19 +184,6 @@ def _pictures(shards: list[ImageShard]) -> tuple[np.ndarray, np.ndarray, dict[st
             else:
                 problems[id_] = picture["problem"]
     return np.array(ids, object), np.array(digests, np.int64), problems
-
-
-def _usable_questions(questions: Questions, problems: dict[str, str]) -> dict[str, Any]:
-    kept, rejected = [], dict(questions.rejected)
-    for items, answers, category in zip(
-        questions.items, questions.answers, questions.categories, strict=True
-    ):
-        problem = next((problems[id_] for id_ in (*items, *answers) if id_ in problems), None)
-        if problem is None:
-            kept.append({"items": items, "answers": answers, "category": category})
-        else:
-            rejected[problem] = rejected.get(problem, 0) + 1
-    return {"questions": kept, "rejected_because": rejected}
 
 
 def _in_no_split(pairs: Pairs, split: np.ndarray) -> list[list[int]]:
@@ -271,7 +216,6 @@ def _write_pairs(path: Path, part: Pairs, box: np.ndarray) -> None:
                 "window": part.window[row],
                 "box": box[row],
             }
-            features |= {} if part.outfit is None else {"outfit": int(part.outfit[row])}
             writer.write(example(**features))
 
 
@@ -285,9 +229,7 @@ def _write_products(folder: Path, pairs: Pairs, images: Path) -> None:
                 pairs.images.ids[pairs.product[row]],
                 pairs.categories[pairs.category[row]],
             )
-            path = find_picture(images.resolve(), id_)
-            # the records' own are relative to the table
-            writer.writerow([id_, path or item_file(Path(), id_), category])
+            writer.writerow([id_, find_picture(images.resolve(), id_), category])
 
 
 def describe(manifest: dict[str, Any]) -> str:

@@ -8,12 +8,9 @@ OUT/pairs-train.tfrecord                  a pair: {scene, product, category, win
 OUT/candidates.json                       what pairs are ranked among: split -> category path -> ids
 OUT/products.csv                          id, image, category of every kept product, for `catalog`
 OUT/rejected.jsonl                        {line, scene, product, reason}
-OUT/items/<id>.jpg                        with outfits: the items that are cut out, for the catalog
-OUT/questions.json                        with outfits, if given: questions for `evaluate`
 ```
 `window` is the part of the scene that does not show the product, `box` where it shows it (NaN: not
-boxed); `scene_image` and `product_image` count image records. Pairs of outfits have `outfit`, a
-number.
+boxed); `scene_image` and `product_image` count image records.
 """
 
 import dataclasses
@@ -84,7 +81,6 @@ def read_records(folder: str | Path, split: str) -> Pairs:
         categories=categories,
         images=images,
         split_name=split,
-        outfit=columns["outfit"] if (columns["outfit"] >= 0).any() else None,
         other_positives=np.concatenate(known),
     )
     return dataclasses.replace(pairs, candidates=read_candidates(folder / "candidates.json", pairs))
@@ -122,8 +118,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
 
 
 def read_pair_columns(folder: str | Path, split: str) -> dict[str, np.ndarray]:
-    """The pairs of a split as they are stored, column by column; `outfit` is -1 where there is
-    none."""
+    """The pairs of a split as they are stored, column by column."""
     path = Path(folder) / f"pairs-{split}.tfrecord"
     features = {
         "category": tf.io.FixedLenFeature([], tf.string),
@@ -131,7 +126,6 @@ def read_pair_columns(folder: str | Path, split: str) -> dict[str, np.ndarray]:
         "box": tf.io.FixedLenFeature([4], tf.float32),
         "scene_image": tf.io.FixedLenFeature([], tf.int64),
         "product_image": tf.io.FixedLenFeature([], tf.int64),
-        "outfit": tf.io.FixedLenFeature([], tf.int64, default_value=-1),
     }
 
     def batches() -> Iterator[dict[str, np.ndarray]]:

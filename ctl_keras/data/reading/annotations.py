@@ -1,4 +1,4 @@
-"""Annotations to one table of pairs: Shop-The-Look JSON lines, outfits, or a table of one's own."""
+"""Annotations to one table of pairs: Shop-The-Look JSON lines, or a table of one's own."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ctl_keras.data.importers.outfits import read_outfit_table
 from ctl_keras.data.reading.json_lines import read_json_lines, text
 from ctl_keras.data.reading.pair_table import (
     BOX,
@@ -35,11 +34,10 @@ def read_annotations(
     """Reads the pairs of an annotation file; its suffix says what it is.
 
     Args:
-        path: `.csv` or `.parquet`: a table of one's own, see `read_pairs`. `.tsv`: Pinterest's
-            outfits, see `read_outfits`. Anything else: Shop-The-Look JSON lines, see
-            `read_shop_the_look`.
-        categories: the category file of Shop-The-Look. Tables and outfits have a column instead.
-            Without it, JSON lines are read without categories: enough to fetch pictures.
+        path: `.csv` or `.parquet`: a table of one's own, see `read_pairs`. Anything else:
+            Shop-The-Look JSON lines, see `read_shop_the_look`.
+        categories: the category file of Shop-The-Look. Tables have a column instead. Without it,
+            JSON lines are read without categories: enough to fetch pictures.
         split_column: str or None. A column (of JSON lines, a key) that says in which split a pair
             is.
 
@@ -51,16 +49,12 @@ def read_annotations(
             it says nothing.
     """
     path = Path(path)
-    if path.suffix.lower() in (*TABLES, ".tsv"):
+    if path.suffix.lower() in TABLES:
         if categories is not None:
             raise InputError(
                 f"{path} has its categories in a column: leave out the category file. Received: "
                 f"{categories}"
             )
-        if path.suffix.lower() == ".tsv":
-            if split_column is not None:
-                raise InputError(f"Outfits have no column to split by. Received: {split_column!r}")
-            return read_outfit_table(path)
         return _read_table(path, split_column)
     table = read_json_lines(path, split_column)
     if categories is not None:
@@ -78,12 +72,7 @@ def picture_names(files: Iterable[str | Path]) -> list[str]:
     names: set[str] = set()
     for file in files:
         table = read_annotations(file)
-        columns = (
-            [table.annotated[name] for name in (SCENE, PRODUCT)]
-            if table.pictures is None
-            else [table.pictures["file"]]
-        )
-        names.update(*(pc.unique(column).to_pylist() for column in columns))
+        names.update(*(pc.unique(table.annotated[name]).to_pylist() for name in (SCENE, PRODUCT)))
     return sorted(names)
 
 

@@ -13,7 +13,6 @@ from ctl_keras.data.picture_stores import Images
 from ctl_keras.data.reading.cleaning import boxes
 from ctl_keras.data.reading.pair_table import (
     CATEGORY,
-    OUTFIT,
     PRODUCT,
     SCENE,
     SPLIT,
@@ -73,10 +72,6 @@ def to_pairs(table: PairTable, images: Images, source: Any) -> Pairs:
     scene, product = (_places(table.rows[name], ids) for name in (SCENE, PRODUCT))
     categories = pc.unique(table.rows[CATEGORY])
     categories = categories.take(pc.array_sort_indices(categories))
-    outfit = None
-    if OUTFIT in table.rows.column_names:
-        outfits = pc.unique(table.rows[OUTFIT])
-        outfit = _places(table.rows[OUTFIT], outfits.take(pc.array_sort_indices(outfits)))
     # also a pair that is left out, for its box or its strip, is right: its product is no negative
     # of its scene
     known = np.stack([_places(table.annotated[name], ids) for name in (SCENE, PRODUCT)], axis=1)
@@ -93,7 +88,6 @@ def to_pairs(table: PairTable, images: Images, source: Any) -> Pairs:
         popularity=np.zeros(len(table), int),
         categories=tuple(categories.to_pylist()),
         images=images,
-        outfit=outfit,
         assigned=assigned,
         other_positives=np.stack(np.divmod(codes, len(ids)), axis=1),
     )

@@ -9,19 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-LINE, SCENE, PRODUCT, CATEGORY, SPLIT, OUTFIT = (
-    "line",
-    "scene",
-    "product",
-    "category",
-    "split",
-    "outfit",
-)
+LINE, SCENE, PRODUCT, CATEGORY, SPLIT = "line", "scene", "product", "category", "split"
 BOX = ("left", "top", "right", "bottom")
 REASON, DETAIL = "reason", "detail"
 TYPES = {
     LINE: pa.int64(),
-    **dict.fromkeys((SCENE, PRODUCT, CATEGORY, SPLIT, OUTFIT), pa.string()),
+    **dict.fromkeys((SCENE, PRODUCT, CATEGORY, SPLIT), pa.string()),
     **dict.fromkeys(BOX, pa.float64()),
 }
 _REJECTED = pa.schema(
@@ -36,19 +29,17 @@ class PairTable:
         rows: the columns `line` (int64, where the row comes from, counted from 1), `scene` and
             `product` (ids) and, as far as they are known, `category`, `left`, `top`, `right`,
             `bottom` (float64, the product's box in the scene as shares of the image; all null: not
-            boxed), `split` and `outfit`.
+            boxed) and `split`.
         read: int. Number of rows of the source.
-        pictures: table of `id`, `file` and `left` … `bottom`, for ids that are cut out of the
-            picture `file`. Defaults to None: each id is a picture of its own.
 
     Attributes:
-        rows, read, pictures: the same.
+        rows, read: the same.
         annotated: table of `scene` and `product` of all pairs, also those that are left out: none
             is a negative.
     """
 
-    def __init__(self, rows: pa.Table, read: int, pictures: pa.Table | None = None):
-        self.rows, self.read, self.pictures = rows, read, pictures
+    def __init__(self, rows: pa.Table, read: int):
+        self.rows, self.read = rows, read
         self.annotated = rows.select([SCENE, PRODUCT])
         self._rejected: list[pa.Table] = []
 

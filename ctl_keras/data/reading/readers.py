@@ -5,16 +5,12 @@ import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from ctl_keras.data.cropping import MIN_STRIP
 from ctl_keras.data.pairs import Pairs
 from ctl_keras.data.picture_stores import ImageFolder
 from ctl_keras.data.reading.annotations import read_annotations
 from ctl_keras.data.reading.assembling import drop_without_pictures, picture_ids, to_pairs
-from ctl_keras.data.reading.cleaning import boxes, clean
+from ctl_keras.data.reading.cleaning import clean
 from ctl_keras.data.reading.pair_table import PairTable, reject_rows
 from ctl_keras.data.source_pictures import find_picture, require_image_folder, try_picture
 from ctl_keras.progress import track
@@ -77,24 +73,6 @@ def read_pairs(
     return _opened(read_annotations(table, None, split_column), images, min_strip, table)
 
 
-def read_outfits(table: str | Path, images: str | Path) -> Pairs:
-    """Reads Pinterest's outfits of 2020: each two items of an outfit that are of different
-    categories are a pair, the anchor cut out as the scene and the positive as the product.
-
-    Args:
-        table: tab-separated rows of signature, x, y, width and height as shares, label; the first
-            row may be a header.
-        images: see `read_shop_the_look`; named by signature.
-
-    Returns:
-        `Pairs`, whose `outfit` keeps an outfit's pairs in one split.
-
-    Raises:
-        InputError: as `read_shop_the_look`.
-    """
-    return _opened(read_annotations(table), images, MIN_STRIP, table)
-
-
 def _opened(table: PairTable, images: str | Path, min_strip: float, source: str | Path) -> Pairs:
     clean(table, min_strip)
     store, problems = _open_pictures(table, require_image_folder(images))
@@ -105,32 +83,19 @@ def _opened(table: PairTable, images: str | Path, min_strip: float, source: str 
 
 def _open_pictures(table: PairTable, folder: Path) -> tuple[ImageFolder, dict[str, str]]:
     """The usable pictures, sorted by id, and the problem of each other id."""
-    ids = picture_ids(table.rows)
-    names, cuts = cut_outs(table.pictures, ids)
+    ids = picture_ids(table.rows).to_pylist()
 
-    def check(number: int) -> tuple[Path | None, str | None]:
-        path = find_picture(folder, names[number])
-        return path, try_picture(path, None if cuts is None else cuts[number])[1]
+    def check(id_: str) -> tuple[Path | None, str | None]:
+        path = find_picture(folder, id_)
+        return path, try_picture(path)[1]
 
     with ThreadPoolExecutor() as pool:
-        places = list(
-            track(pool.map(check, range(len(names))), "Checking pictures", total=len(names))
-        )
-    good = [number for number, (_, problem) in enumerate(places) if problem is None]
-    ids = ids.to_pylist()
-    paths = [path for number in good if (path := places[number][0]) is not None]
-    store = ImageFolder(
-        [ids[number] for number in good], paths, None if cuts is None else cuts[good]
-    )
-    return store, {
+        places = list(track(pool.map(check, ids), "Checking pictures", total=len(ids)))
+    good = {
+        id_: path
+        for id_, (path, problem) in zip(ids, places, strict=True)
+        if path is not None and problem is None
+    }
+    return ImageFolder(list(good), list(good.values())), {
         id_: problem for id_, (_, problem) in zip(ids, places, strict=True) if problem is not None
     }
-
-
-def cut_outs(pictures: pa.Table | None, ids: pa.Array) -> tuple[list[str], np.ndarray | None]:
-    """For each id the name of its file, and the box `[ids, 4]` that is cut out of it, or None for
-    the whole pictures."""
-    if pictures is None:
-        return ids.to_pylist(), None
-    chosen = pictures.take(pc.index_in(ids, pictures["id"].combine_chunks()))
-    return chosen["file"].to_pylist(), boxes(chosen)

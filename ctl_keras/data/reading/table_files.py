@@ -21,13 +21,7 @@ OnBadRow = Callable[[int, str, str], None]
 
 
 def read_table_file(
-    path: str | Path,
-    what: str,
-    text: tuple[str, ...],
-    on_bad_row: OnBadRow,
-    names: tuple[str, ...] | None = None,
-    skip: int = 0,
-    delimiter: str = ",",
+    path: str | Path, what: str, text: tuple[str, ...], on_bad_row: OnBadRow
 ) -> pa.Table:
     """Reads a table.
 
@@ -36,10 +30,6 @@ def read_table_file(
         what: str. What it is, for messages ("The table of products").
         text: names of columns that stay text in CSV, so that an id such as 007 stays one.
         on_bad_row: is told of CSV rows with another number of columns, which are left out.
-        names: of the columns of a CSV file without a header. Defaults to None: the first row has
-            them.
-        skip: int. Rows of a CSV file to skip at its beginning. Defaults to 0.
-        delimiter: str. Of CSV; with a tab, quotes are plain text. Defaults to ",".
 
     Returns:
         The file's columns and `ROW`, int64: the number of each row in the file, from 1, a CSV
@@ -67,27 +57,18 @@ def read_table_file(
             rows = np.arange(1, table.num_rows + 1)
         else:
             _require_utf8(path)
-            tabs = delimiter == "\t"
             table = pa.csv.read_csv(
                 path,
                 # in one thread the rows have numbers
-                pa.csv.ReadOptions(use_threads=False, column_names=names, skip_rows=skip),
-                pa.csv.ParseOptions(
-                    delimiter=delimiter,
-                    quote_char=False if tabs else '"',
-                    newlines_in_values=not tabs,
-                    invalid_row_handler=leave_out,
-                ),
+                pa.csv.ReadOptions(use_threads=False),
+                pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=leave_out),
                 pa.csv.ConvertOptions(
                     column_types=dict.fromkeys(text, pa.string()),
                     strings_can_be_null=True,
                     null_values=[""],
                 ),
             )
-            first = skip + (names is None)
-            rows = np.setdiff1d(np.arange(first + 1, first + 1 + table.num_rows + len(bad)), bad)[
-                : table.num_rows
-            ]
+            rows = np.setdiff1d(np.arange(2, 2 + table.num_rows + len(bad)), bad)[: table.num_rows]
         names_there = table.column_names
     except FileNotFoundError:
         raise InputError(f"{what} {path} does not exist.") from None
