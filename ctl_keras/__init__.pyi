@@ -3,6 +3,8 @@ from .client.async_client import AsyncClient
 from .client.client import Client
 from .client.serving_error import ServingError
 from .config import Config, DataConfig, ModelConfig, StageConfig, TrainingConfig
+from .data.importers.clothing_co_parsing import import_clothing_co_parsing
+from .data.importers.coco import import_coco
 from .data.importers.download import download
 from .data.importers.outfits import import_outfits
 from .data.importers.synthesize import synthesize
@@ -85,6 +87,8 @@ __all__ = [
     "evaluate",
     "export",
     "fit_calibration",
+    "import_clothing_co_parsing",
+    "import_coco",
     "import_outfits",
     "load_run",
     "pair_batches",

@@ -1,15 +1,34 @@
 """Where an item is in its photo, as a mask of the upright picture."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageOps
+
+from ctl_keras.data.picture_files import MAX_PIXELS
+from ctl_keras.errors import InputError
 
 if TYPE_CHECKING:
     from ctl_keras.data.importers.photos import Item
 
 _ORIENTATION = 0x0112  # EXIF's tag
 _SHAPES = 0.02  # two sizes with sides in proportions that differ by less are of one picture
+
+
+def coco_masks() -> Any:
+    """The module `pycocotools.mask`.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        from pycocotools import mask  # type: ignore[import-untyped]
+    except ImportError:
+        raise InputError(
+            "pycocotools is not installed. Install it with: pip install ctl-keras[import]"
+        ) from None
+    return mask
 
 
 def item_mask(
@@ -29,9 +48,15 @@ def item_mask(
 
     Raises:
         ValueError: there is no such item; the message is the reason.
+        InputError: there is a segmentation, and pycocotools is not installed.
     """
     width, height = frame or size
-    mask = _box_mask(item.box, width, height)
+    if item.segmentation is None:
+        mask = _box_mask(item.box, width, height)
+    elif isinstance(item.segmentation, dict):
+        mask = _run_length_mask(item.segmentation)
+    else:
+        mask = _polygon_mask(item.segmentation, width, height)
     if turned == 1 and mask.shape[::-1] == size:
         return mask
     picture = Image.fromarray(mask)
@@ -43,8 +68,8 @@ def item_mask(
 
 
 def _box_mask(box: Any, width: int, height: int) -> np.ndarray:
-    if box is None:
-        raise ValueError("no box and no mask")
+    if box is None or not all(map(math.isfinite, box)):
+        raise ValueError("no mask, and no box of four numbers")
     left, top, right, bottom = (
         round(min(max(edge, 0), side))
         for edge, side in zip(
@@ -54,3 +79,33 @@ def _box_mask(box: Any, width: int, height: int) -> np.ndarray:
     mask = np.zeros((height, width), bool)
     mask[top:bottom, left:right] = True
     return mask
+
+
+def _polygon_mask(polygons: Any, width: int, height: int) -> np.ndarray:
+    coco = coco_masks()
+    try:
+        points = [np.array(polygon, float).reshape(-1, 2) for polygon in polygons]
+    except (TypeError, ValueError):
+        raise ValueError("polygon not pairs of numbers") from None
+    points = [polygon for polygon in points if len(polygon) > 2]
+    if not points or not all(np.isfinite(polygon).all() for polygon in points):
+        raise ValueError("polygon not pairs of numbers, at least three")
+    # pycocotools walks along each edge, however far outside it leads
+    inside = [np.clip(polygon, 0, (width, height)).ravel().tolist() for polygon in points]
+    return coco.decode(coco.merge(coco.frPyObjects(inside, height, width))).astype(bool)
+
+
+def _run_length_mask(lengths: dict[str, Any]) -> np.ndarray:
+    coco = coco_masks()
+    try:
+        height, width = map(int, lengths["size"])
+        counts = lengths["counts"]
+        if not 0 < height * width <= MAX_PIXELS or height < 0:
+            raise ValueError
+        if isinstance(counts, list):
+            if sum(counts) != height * width:
+                raise ValueError
+            lengths = coco.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+        return coco.decode({**lengths, "size": [height, width]}).astype(bool)
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
+        raise ValueError("run lengths are damaged") from None

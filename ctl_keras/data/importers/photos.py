@@ -105,7 +105,8 @@ def import_photos(
 
     Returns:
         Counts: `scenes`, `products`, `with_background` (of those, cut out by their box),
-            `categories` (category -> products), `rejected` and `rejected_because`.
+            `categories` (category -> products), `without_items` (photos), `rejected` and
+            `rejected_because`.
 
     Raises:
         InputError: `out` exists, or no item is left.
@@ -113,7 +114,8 @@ def import_photos(
     with resumed_folder(out) as folder:
         for name in ("images", _DONE):
             (folder / name).mkdir(exist_ok=True)
-        tasks = [_Task(*named, folder, smallest) for named in _named(photos)]
+        named = list(_named(photos))
+        tasks = [_Task(*each, folder, smallest) for each in named if each[0].items]
         done = run_in_processes(_cut_items, tasks, workers)
         for _ in track(done, "Cutting out items", total=len(tasks)):
             pass
@@ -140,6 +142,7 @@ def import_photos(
         "products": len(products),
         "with_background": sum(row["with_background"] for row in products),
         "categories": counted(row["category"] for row in products),
+        "without_items": len(named) - len(tasks),
         "rejected": len(left_out),
         "rejected_because": because,
     }
@@ -154,6 +157,13 @@ def describe(counts: dict[str, Any], out: str | Path) -> str:
             f"  {counts['with_background']} products have a box and no mask: their background is "
             "left in"
         )
+    if counts["without_items"]:
+        lines.append(f"  {counts['without_items']} photos without a product")
+    if counts.get("no_products"):
+        names = ", ".join(f"{name} {many}" for name, many in counts["no_products"].items())
+        lines.append(f"  no products: {names} (`--product NAME` chooses)")
+    if "iscrowd" in counts["rejected_because"]:
+        lines.append("  iscrowd marks groups, but CVAT marks all masks so: `--crowd` takes them")
     if counts["rejected"]:
         why = in_words(counts["rejected_because"])
         lines.append(f"  {counts['rejected']} left out: {why} (see rejected.jsonl)")
