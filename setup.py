@@ -6,9 +6,9 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 pictures = ["jinja2>=3.1,<4", "matplotlib>=3.8,<4"]
-download = ["anyio>=4,<5", "httpx>=0.27,<0.29"]
-imports = ["pycocotools>=2.0.8,<3", "scipy>=1.11,<2"]
-serving = ["grpcio>=1.60,<2", *download]
+download = ["aiolimiter>=1.3,<2", "anyio>=4,<5", "httpx>=0.27,<0.29", "stamina>=26,<27"]
+imports = ["pycocotools>=2.0.11,<3", "scipy>=1.13,<2"]
+serving = ["grpcio>=1.60,<2", "httpx>=0.27,<0.29"]
 faiss = ["faiss-cpu>=1.9,<2"]
 notebooks = [*pictures, *serving, *faiss, "ipykernel>=6.29,<8", "nbclient>=0.10,<0.12"]
 milvus = ["milvus-lite>=2.5,<4; platform_system != 'Windows'", "pymilvus>=2.5,<4"]
@@ -18,6 +18,7 @@ browser = ["axe-playwright-python>=0.1.5,<0.2", "playwright>=1.49,<2"]
 docs = ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10", "mkdocstrings[python]>=1,<2"]
 test = [
     *pictures,
+    *download,
     *imports,
     *serving,
     *faiss,

@@ -1,9 +1,7 @@
 """The pictures that annotations name, fetched into a folder. A run that was killed goes on when it
 is started again."""
 
-import contextlib
 import json
-import os
 import re
 import string
 from collections.abc import Iterable
@@ -15,11 +13,9 @@ from ctl_keras.data.picture_files import SUFFIXES
 from ctl_keras.data.reading.pair_table import counted, in_words
 from ctl_keras.errors import InputError
 from ctl_keras.files import new_file, only_one
-from ctl_keras.progress import track
 
 PINTEREST = "https://i.pinimg.com/400x/{aa}/{bb}/{cc}/{id}.jpg"
 MISSING = "missing.jsonl"
-JOURNAL = ".download.jsonl"
 
 _FIELDS = {"aa": slice(0, 2), "bb": slice(2, 4), "cc": slice(4, 6), "id": slice(None)}
 # half of a surrogate pair is no text
@@ -36,10 +32,9 @@ def download(
 ) -> dict[str, Any]:
     """Fetches the picture of each id, to `out/<id>.jpg`, .png or .webp, as its content is.
 
-    Pictures that are there are not asked for again. What cannot be had is listed in
-    `out/missing.jsonl`, sorted by id, as `{"id", "reason"}`; a new run asks for it again. A run
-    that was killed or interrupted goes on when it is started again, and knows what it could not
-    have.
+    Pictures that are there are not asked for again, so a run that was killed goes on when it is
+    started again. What cannot be had is listed in `out/missing.jsonl`, sorted by id, as `{"id",
+    "reason"}`; a new run asks for it again.
 
     Args:
         ids: of the pictures; each is asked for once.
@@ -54,15 +49,20 @@ def download(
             `missing_because`, reason -> count.
 
     Raises:
-        InputError: a wrong argument, httpx is not installed, another process fetches into `out`,
-            the host cannot be reached, or there is not one picture.
+        InputError: a wrong argument, a library is not installed, another process fetches into
+            `out`, the host cannot be reached, or there is not one picture.
     """
-    fields = _fields(template)
+    shortest = _shortest_id(template)
     if concurrency < 1:
         raise InputError(f"`concurrency` must be positive. Received: {concurrency}")
     if not rate > 0:
         raise InputError(f"`rate` must be positive, in requests a second. Received: {rate}")
-    _require_httpx()
+    try:
+        from ctl_keras.data.importers.fetching import fetch_all
+    except ImportError as error:
+        raise InputError(
+            f"{error.name} is not installed. Install it with: pip install ctl-keras[download]"
+        ) from None
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise InputError(
@@ -70,169 +70,82 @@ def download(
         )
     out.mkdir(parents=True, exist_ok=True)
     with only_one(out, out):
-        wanted = list(dict.fromkeys(ids))
-        there, failed_before = _clean(out), _read_journal(out / JOURNAL, template)
-        missing = {
-            id_: problem
-            for id_ in wanted
-            if id_ not in there and (problem := _id_problem(id_, fields) or failed_before.get(id_))
-        }
-        left = [id_ for id_ in wanted if id_ not in missing and id_ not in there]
-        counts = {"wanted": len(wanted), "there": len(wanted) - len(missing) - len(left)}
-        _start_journal(out / JOURNAL, template, missing)
-        counts["fetched"], counts["bytes"] = _fetch(left, out, template, concurrency, rate, missing)
+        wanted, there = dict.fromkeys(ids), _clean(out)
+        left = [id_ for id_ in wanted if id_ not in there]
+        problems = {id_: _id_problem(id_, shortest) for id_ in left}
+        missing = {id_: problem for id_, problem in problems.items() if problem is not None}
+        addresses = {id_: _address(template, id_) for id_ in left if id_ not in missing}
+        sizes, failures = fetch_all(addresses, out, concurrency, rate)
+        missing |= failures
         with new_file(out / MISSING) as temporary, open(temporary, "w", encoding="utf-8") as file:
-            file.writelines(_line(id_, reason) for id_, reason in sorted(missing.items()))
-        (out / JOURNAL).unlink()
+            for id_, reason in sorted(missing.items()):
+                file.write(json.dumps({"id": id_, "reason": reason}) + "\n")
     because = counted(missing.values())
     if wanted and len(missing) == len(wanted):
-        example = f" The first address was {_address(template, left[0])}." if left else ""
+        example = f" The first address was {next(iter(addresses.values()))}." if addresses else ""
         raise InputError(
             f"None of {len(wanted)} pictures could be had: {in_words(because)}; {out / MISSING} "
             f"lists them.{example} Check the ids and the template. Received: {template}"
         )
-    return {**counts, "missing": len(missing), "missing_because": because}
-
-
-def _fetch(
-    ids: list[str], out: Path, template: str, concurrency: int, rate: float, missing: dict[str, str]
-) -> tuple[int, int]:
-    """Fetches pictures; adds what it cannot have to `missing` and to the journal.
-
-    Returns:
-        How many it got, and their bytes.
-    """
-    from ctl_keras.data.importers.fetching import HostUnreachableError, fetch_all
-
-    fetched = size = 0
-    addresses = ((id_, _address(template, id_)) for id_ in ids)
-    with (
-        open(out / JOURNAL, "a", encoding="utf-8") as journal,
-        contextlib.closing(fetch_all(addresses, out, concurrency, rate)) as outcomes,
-    ):
-        try:
-            for outcome in track(outcomes, "Fetching pictures", total=len(ids)):
-                if outcome.problem is None:
-                    fetched, size = fetched + 1, size + outcome.size
-                    continue
-                missing[outcome.id] = outcome.problem
-                if outcome.reached:  # what the network could not do today, the run that goes on may
-                    journal.write(_line(outcome.id, outcome.problem))
-                    journal.flush()
-        except HostUnreachableError as error:
-            raise InputError(
-                f"The host of {template} cannot be reached ({error}). {fetched} pictures were "
-                "fetched; check the address and the network, and start the download again: it "
-                "goes on."
-            ) from None
-    return fetched, size
+    return {
+        "wanted": len(wanted),
+        "there": len(wanted) - len(left),
+        "fetched": len(sizes),
+        "bytes": sum(sizes),
+        "missing": len(missing),
+        "missing_because": because,
+    }
 
 
 def describe(counts: dict[str, Any], out: str | Path) -> str:
     """What a download did, in a few lines for people."""
-    have = counts["there"] + counts["fetched"]
-    lines = [f"{out}: {have} of {counts['wanted']} pictures"]
-    lines.append(
-        f"  {counts['fetched']} fetched ({counts['bytes'] / 1e6:.1f} MB), {counts['there']} were "
-        "there"
-    )
+    have, size = counts["there"] + counts["fetched"], counts["bytes"] / 1e6
+    lines = [
+        f"{out}: {have} of {counts['wanted']} pictures",
+        f"  {counts['fetched']} fetched ({size:.1f} MB), {counts['there']} were there",
+    ]
     if counts["missing"]:
         lines.append(f"  {counts['missing']} missing: {in_words(counts['missing_because'])}")
         lines.append(f"  {Path(out) / MISSING} lists them; the same command asks for them again")
     return "\n".join(lines)
 
 
-def _require_httpx() -> None:
+def _shortest_id(template: str) -> int:
+    """How many characters a template needs of an id."""
     try:
-        import httpx  # noqa: F401
-    except ImportError:
-        raise InputError(
-            "httpx is not installed. Install it with: pip install ctl-keras[download]"
-        ) from None
-
-
-def _fields(template: str) -> set[str]:
-    """The names of a template's fields.
-
-    Raises:
-        InputError: it has others than those of an id, or no {id}, or makes no address.
-    """
-    message = (
-        "The template must be an http:// or https:// address with {id}, and may have {aa}, "
-        "{bb} and {cc}, the id's first, second and third two characters, such as "
-        f"{PINTEREST}. Received: {template}"
-    )
-    try:
-        parts = [part[1:] for part in string.Formatter().parse(template) if part[1] is not None]
-        fields = {name: (name, "", None) for name in _FIELDS}  # no format, no conversion
-        fields = {name: part for name, part in fields.items() if part in parts}
-        if "id" not in fields or len(fields) < len(set(parts)):
-            raise ValueError
+        fields = {part[1] for part in string.Formatter().parse(template) if part[1] is not None}
         address = urlsplit(_address(template, "aabbcc"))
-        if address.scheme not in ("http", "https") or not address.hostname or address.port == 0:
+        is_address = address.scheme in ("http", "https") and address.hostname
+        if "id" not in fields or not is_address or address.port == 0:
             raise ValueError
-    except ValueError:  # also of a brace without its other, and of a port that is no number
-        raise InputError(message) from None
-    return set(fields)
+        return max(_FIELDS[name].stop or 1 for name in fields)
+    # of a brace without its other, an unknown field, a port that is no number
+    except (ValueError, LookupError, AttributeError):
+        raise InputError(
+            "The template must be an http:// or https:// address with {id}, and may have {aa}, "
+            "{bb} and {cc}, the id's first, second and third two characters, such as "
+            f"{PINTEREST}. Received: {template}"
+        ) from None
 
 
 def _address(template: str, id_: str) -> str:
     return template.format(**{name: quote(id_[part], safe="") for name, part in _FIELDS.items()})
 
 
-def _id_problem(id_: str, fields: set[str]) -> str | None:
-    """Why no picture can have this id, or None."""
+def _id_problem(id_: str, shortest: int) -> str | None:
     if _NO_NAME.fullmatch(id_) or len(id_.encode()) > _LONGEST_NAME:
         return "id cannot be a file name"
-    if len(id_) < max(_FIELDS[name].stop or 0 for name in fields):
-        return "id too short for the template"
-    return None
+    return "id too short for the template" if len(id_) < shortest else None
 
 
 def _clean(out: Path) -> set[str]:
     """Removes what a killed run has half written, and returns the names of the pictures that are
     there, without suffix."""
     names = set()
-    with os.scandir(out) as entries:
-        for entry in entries:
-            if not entry.is_file():
-                continue
-            stem, _, suffix = entry.name.rpartition(".")
-            if entry.name.startswith(".tmp-"):
-                os.unlink(entry.path)
-            elif f".{suffix.lower()}" in SUFFIXES:
-                names.add(stem)
+    for path in out.iterdir():
+        stem, _, suffix = path.name.rpartition(".")
+        if path.name.startswith(".tmp-"):
+            path.unlink()
+        elif f".{suffix.lower()}" in SUFFIXES:
+            names.add(stem)
     return names
-
-
-def _read_journal(path: Path, template: str) -> dict[str, str]:
-    """Id -> reason of what an unfinished run could not have; nothing if it asked at other
-    addresses."""
-    failures = {}
-    with (
-        contextlib.suppress(FileNotFoundError),
-        open(path, encoding="utf-8", errors="replace") as file,
-    ):
-        if file.readline() != _header(template):
-            return {}
-        for line in file:
-            with contextlib.suppress(ValueError):  # a killed run may end in half a line
-                row = json.loads(line)
-                failures[row["id"]] = row["reason"]
-    return failures
-
-
-def _start_journal(path: Path, template: str, failures: dict[str, str]) -> None:
-    """Writes the journal anew, so that it ends in a whole line. It says for which template it
-    is."""
-    with new_file(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        file.write(_header(template))
-        file.writelines(_line(id_, reason) for id_, reason in failures.items())
-
-
-def _header(template: str) -> str:
-    return json.dumps({"template": template}) + "\n"
-
-
-def _line(id_: str, reason: str) -> str:
-    return json.dumps({"id": id_, "reason": reason}) + "\n"

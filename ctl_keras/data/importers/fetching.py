@@ -1,269 +1,188 @@
 """Many pictures from a web server, without asking too much of it: paced, tried again, verified,
 written whole.
 
-Imports httpx, which only a download needs.
+Imports libraries that only a download needs.
 """
 
-import contextlib
-import queue
-import random
+import asyncio
+import logging
 import time
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.from_thread
 import anyio.to_thread
 import httpx
+import stamina
+from aiolimiter import AsyncLimiter
 
 from ctl_keras.data.images import picture_problem
 from ctl_keras.data.picture_files import picture_bytes
+from ctl_keras.errors import InputError
 from ctl_keras.files import new_file
+from ctl_keras.progress import track
 
 ATTEMPTS = 5
 BACKOFF_SECONDS = 1.0  # before the second attempt; doubled before each further one
 LONGEST_PAUSE_SECONDS = 300.0
-CONNECT_SECONDS = 10.0
-READ_SECONDS = 20.0  # between two pieces of an answer
-# for all of an answer: a server that sends a byte now and then would never be too late
-ANSWER_SECONDS = 120.0
+CONNECT_SECONDS, READ_SECONDS = 10.0, 20.0  # the second between two pieces of an answer
+ANSWER_SECONDS = 120.0  # a server that sends a byte now and then would never be too late
 REDIRECTS = 5
 MAX_BYTES = 50_000_000
 UNREACHABLE_AFTER = 20  # attempts in a row that found no server
 
 _UNREACHABLE = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
-_CUT = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.DecodingError)
+# what httpx raises, the reason, and whether another attempt may do better
+_PROBLEMS: tuple[tuple[Any, str, bool], ...] = (
+    (_UNREACHABLE, "no connection", True),
+    ((httpx.TimeoutException, TimeoutError), "timed out", True),
+    ((httpx.NetworkError, httpx.RemoteProtocolError, httpx.DecodingError), "connection cut", True),
+    (httpx.TooManyRedirects, f"more than {REDIRECTS} redirects", False),
+)
 _CUT_OFF = "cut off or damaged"
-# of what `picture_problem` says, that which another answer may not have
-_DAMAGED = {_CUT_OFF, "empty file"}
-
-
-class HostUnreachableError(Exception):
-    """Nobody can be connected to; the message is the last attempt's."""
+# each attempt is a warning, which Python prints where nobody has asked for logs
+logging.getLogger("stamina").addHandler(logging.NullHandler())
 
 
 class FetchError(Exception):
-    """Why an attempt got no picture.
+    """Why an attempt got no picture; `again` if another one may."""
 
-    Args:
-        reason: str, a few words, the same for all pictures that lack for it.
-        again: bool. Another attempt may do better.
-        reached: bool. Somebody was there.
-    """
-
-    def __init__(self, reason: str, again: bool = False, reached: bool = True):
+    def __init__(self, reason: str, again: bool = False):
         super().__init__(reason)
-        self.reason, self.again, self.reached = reason, again, reached
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a picture.
-
-    Attributes:
-        id: str.
-        size: int, bytes of its file; 0 if there is none.
-        problem: str or None: why there is none.
-        reached: bool. False if nobody could be connected to, which says nothing of the picture.
-    """
-
-    id: str
-    size: int = 0
-    problem: str | None = None
-    reached: bool = True
+        self.again = again
 
 
 def fetch_all(
-    addresses: Iterator[tuple[str, str]], out: Path, concurrency: int, rate: float
-) -> Generator[Outcome, None, None]:
-    """Fetches pictures to `out/<id>.jpg`, .png or .webp, as their content is.
+    addresses: dict[str, str], out: Path, concurrency: int, rate: float
+) -> tuple[list[int], dict[str, str]]:
+    """Fetches pictures, id -> address, to `out/<id>.jpg`, .png or .webp, as their content is.
 
-    They are fetched in a thread: there may be an event loop in this one, as in a notebook. Closing
-    the generator, and an exception such as KeyboardInterrupt in it, ends the thread and leaves no
-    half file.
+    They are fetched in a thread: there may be an event loop in this one, as in a notebook. An
+    exception, such as KeyboardInterrupt, ends the thread and leaves no half file.
 
-    Args:
-        addresses: id and address of each picture; taken one by one, in the thread.
-        out: folder that exists.
-        concurrency: int. Most requests at once.
-        rate: float. Most requests a second, with those that are repeated or redirected.
-
-    Yields:
-        What became of each picture, in the order in which that is known.
+    Returns:
+        The bytes of each picture that was fetched, and id -> reason of the others.
 
     Raises:
-        HostUnreachableError: `UNREACHABLE_AFTER` attempts in a row found no server.
+        InputError: `UNREACHABLE_AFTER` attempts in a row found no server.
     """
-    done: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
-    fetcher = _Fetcher(out, _Pace(rate), done.put)
+    fetcher = _Fetcher(addresses, out, rate)
     with anyio.from_thread.start_blocking_portal() as portal:
-        running = portal.start_task_soon(fetcher.run, addresses, concurrency)
-        running.add_done_callback(lambda _: done.put(None))
-        while (outcome := done.get()) is not None:
-            yield outcome
-        running.result()
-
-
-class _Pace:
-    """Whose turn it is: at most so many requests a second, and none while the server wants a
-    pause."""
-
-    def __init__(self, rate: float):
-        self._interval = 1 / rate
-        self._next = 0.0
-        self._lock = anyio.Lock()
-
-    async def turn(self) -> None:
-        async with self._lock:
-            while (wait := self._next - time.monotonic()) > 0:  # a pause may begin meanwhile
-                await anyio.sleep(wait)
-            self._next = time.monotonic() + self._interval
-
-    def pause(self, seconds: float) -> None:
-        self._next = max(self._next, time.monotonic() + min(seconds, LONGEST_PAUSE_SECONDS))
+        portal.call(fetcher.run, concurrency)
+    return fetcher.sizes, fetcher.failures
 
 
 class _Fetcher:
-    """Workers that share an HTTP client.
+    """Workers that share an HTTP client and its pace."""
 
-    Args:
-        out: folder of the pictures.
-        pace: of all workers.
-        report: called with each outcome.
-    """
-
-    def __init__(self, out: Path, pace: _Pace, report: Callable[[Outcome], None]):
-        self._out, self._pace, self._report = out, pace, report
+    def __init__(self, addresses: dict[str, str], out: Path, rate: float):
+        self.sizes: list[int] = []
+        self.failures: dict[str, str] = {}
+        self._left = iter(track(addresses.items(), "Fetching pictures", total=len(addresses)))
+        self._out, self._pace = out, AsyncLimiter(1, 1 / rate)
+        self._pause_ends = 0.0
         self._unreached = 0  # attempts in a row
-        self._error: Exception | None = None
 
-    async def run(self, addresses: Iterator[tuple[str, str]], concurrency: int) -> None:
-        agent = f"ctl-keras/{metadata.version('ctl-keras')}"
+    async def run(self, concurrency: int) -> None:
         limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
-        timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
         self._client = httpx.AsyncClient(
-            headers={"User-Agent": agent}, limits=limits, timeout=timeout
+            headers={"User-Agent": f"ctl-keras/{metadata.version('ctl-keras')}"},
+            limits=limits,
+            timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
+            follow_redirects=True,
+            max_redirects=REDIRECTS,
+            event_hooks={"request": [self._wait_for_turn]},  # also before a redirect
         )
-        async with self._client, anyio.create_task_group() as group:
-            for _ in range(concurrency):
-                group.start_soon(self._work, addresses, group.cancel_scope.cancel)
-        if self._error is not None:
-            raise self._error
-
-    async def _work(
-        self, addresses: Iterator[tuple[str, str]], end_all: Callable[[], None]
-    ) -> None:
-        try:
-            for id_, address in addresses:
-                self._report(await self._fetch(id_, address))
-        except Exception as error:  # a task group would wrap it
-            self._error = error
-            end_all()
-
-    async def _fetch(self, id_: str, address: str) -> Outcome:
-        attempt = 1
-        while True:
+        async with self._client:
+            workers = [asyncio.ensure_future(self._work()) for _ in range(concurrency)]
             try:
-                body = await self._ask(address)
-                await anyio.to_thread.run_sync(self._keep, id_, body)
-                self._unreached = 0
-                return Outcome(id_, len(body))
+                await asyncio.gather(*workers)
+            finally:
+                for worker in workers:
+                    worker.cancel()
+
+    async def _work(self) -> None:
+        for id_, address in self._left:
+            try:
+                async for attempt in stamina.retry_context(
+                    on=lambda error: isinstance(error, FetchError) and error.again,
+                    attempts=ATTEMPTS,
+                    timeout=None,
+                    wait_initial=BACKOFF_SECONDS,
+                    wait_max=BACKOFF_SECONDS * 2**ATTEMPTS,
+                    wait_jitter=BACKOFF_SECONDS / 2,
+                ):
+                    with attempt:
+                        body = await self._ask(address)
+                        await anyio.to_thread.run_sync(self._keep, id_, body)
+                        self.sizes.append(len(body))
             except FetchError as error:
-                self._unreached = 0 if error.reached else self._unreached + 1
-                if self._unreached >= UNREACHABLE_AFTER:
-                    raise HostUnreachableError(
-                        str(error.__cause__) or "no answer in time"
-                    ) from None
-                if not error.again:
-                    return Outcome(id_, problem=error.reason)
-                if attempt == ATTEMPTS:
-                    return Outcome(
-                        id_, 0, f"{error.reason} after {ATTEMPTS} attempts", error.reached
-                    )
-            await anyio.sleep(BACKOFF_SECONDS * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
-            attempt += 1
+                after = f" after {ATTEMPTS} attempts" if error.again else ""
+                self.failures[id_] = f"{error}{after}"
+
+    async def _wait_for_turn(self, _: httpx.Request) -> None:
+        await self._pace.acquire()
+        while (wait := self._pause_ends - time.monotonic()) > 0:  # all wait for the server
+            await asyncio.sleep(wait)
+            await self._pace.acquire()
 
     async def _ask(self, address: str) -> bytes:
-        """The body behind an address. Redirects are followed here, because each is a request that
-        waits for its turn."""
-        try:
-            request = self._client.build_request("GET", address)
-        except httpx.InvalidURL:
-            raise FetchError("not an address") from None
-        for _ in range(1 + REDIRECTS):
-            await self._pace.turn()
-            response, body = await self._answer(request)
-            if response.next_request is None:
-                return self._content(response, body)
-            request = response.next_request
-        raise FetchError(f"more than {REDIRECTS} redirects")
-
-    async def _answer(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
         body = bytearray()
         try:
-            with anyio.fail_after(ANSWER_SECONDS):
-                response = await self._client.send(request, stream=True)
-                async with contextlib.aclosing(response):
+            async with self._client.stream("GET", address) as response:
+                with anyio.fail_after(ANSWER_SECONDS):
                     async for chunk in response.aiter_bytes():
                         body += chunk
                         if len(body) > MAX_BYTES:
-                            break
-        except _UNREACHABLE as error:
-            raise FetchError("no connection", again=True, reached=False) from error
-        except (httpx.TimeoutException, TimeoutError):
-            raise FetchError("timed out", again=True) from None
-        except _CUT:
-            raise FetchError("connection cut", again=True) from None
-        # a redirect to ftp://, or to port 99999: nothing that a server sends ends the download
-        except Exception as error:
+                            raise FetchError(f"more than {MAX_BYTES / 1e6:g} MB")
+        except FetchError:
+            raise
+        except Exception as error:  # nothing that a server sends ends the download
+            self._unreached = self._unreached + 1 if isinstance(error, _UNREACHABLE) else 0
+            if self._unreached >= UNREACHABLE_AFTER:
+                raise InputError(
+                    f"The host of {address} cannot be reached ({error}). {len(self.sizes)} "
+                    "pictures were fetched; check the address and the network, and start the "
+                    "download again: it goes on."
+                ) from None
+            for types, reason, again in _PROBLEMS:
+                if isinstance(error, types):
+                    raise FetchError(reason, again) from None
+            # a redirect to ftp://, or to port 99999
             raise FetchError(f"cannot be asked for ({type(error).__name__})") from None
-        if len(body) > MAX_BYTES:
-            raise FetchError(f"more than {MAX_BYTES / 1e6:g} MB")
-        return response, bytes(body)
-
-    def _content(self, response: httpx.Response, body: bytes) -> bytes:
-        code = response.status_code
+        self._unreached = 0
         if response.is_success:
-            return body
+            return bytes(body)
+        code = response.status_code
         if code in (429, 503):
-            self._pace.pause(_retry_after(response.headers.get("Retry-After", "")))
+            pause = min(_retry_after(response.headers), LONGEST_PAUSE_SECONDS)
+            self._pause_ends = max(self._pause_ends, time.monotonic() + pause)
         raise FetchError(f"HTTP {code}", again=code in (408, 429) or code >= 500)
 
     def _keep(self, id_: str, body: bytes) -> None:
-        problem = _problem(body)
+        is_webp = body[:4] == b"RIFF" and body[8:12] == b"WEBP"
+        is_cut = is_webp and int.from_bytes(body[4:8], "little") + 8 > len(body)
+        # Pillow cannot convert a WebP that is cut off: it looks like no picture at all
+        problem = _CUT_OFF if is_cut else picture_problem(picture_bytes(body))
         if problem is not None:
-            raise FetchError(problem, again=problem in _DAMAGED)
-        with new_file(self._out / f"{id_}{_suffix(body)}") as temporary:
+            raise FetchError(problem, again=problem in (_CUT_OFF, "empty file"))
+        is_png = body[:8] == b"\x89PNG\r\n\x1a\n"
+        suffix = ".png" if is_png else ".webp" if is_webp else ".jpg"
+        with new_file(self._out / f"{id_}{suffix}") as temporary:
             temporary.write_bytes(body)
 
 
-def _retry_after(header: str) -> float:
+def _retry_after(headers: httpx.Headers) -> float:
     """Seconds; 0 if the header is missing or makes no sense."""
+    header = headers.get("Retry-After", "")
     if header.isdecimal():
         return float(header)
     try:
         moment = parsedate_to_datetime(header)
     except ValueError:
         return 0.0
-    return (
-        moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-    ).timestamp() - time.time()
-
-
-def _problem(body: bytes) -> str | None:
-    """As `picture_problem`, also for WebP."""
-    if _is_webp(body) and int.from_bytes(body[4:8], "little") + 8 > len(body):
-        return _CUT_OFF  # Pillow cannot convert it, and then it looks like no picture at all
-    return picture_problem(picture_bytes(body))
-
-
-def _suffix(body: bytes) -> str:
-    return ".png" if body[:8] == b"\x89PNG\r\n\x1a\n" else ".webp" if _is_webp(body) else ".jpg"
-
-
-def _is_webp(body: bytes) -> bool:
-    return body[:4] == b"RIFF" and body[8:12] == b"WEBP"
+    return moment.replace(tzinfo=moment.tzinfo or timezone.utc).timestamp() - time.time()
