@@ -1,14 +1,14 @@
 """`import coco`: files as annotation tools write them, with masks that are drawn here."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import ctl_keras as ctl
-from ctl_keras.data.importers.masks import item_mask
-from ctl_keras.data.importers.photos import Item
+from ctl_keras.data.importers.masks import Item, item_mask
 
 mask_tools = pytest.importorskip("pycocotools.mask")
 
@@ -303,3 +303,12 @@ def test_wrong_files(folder, content, message):
     (folder / "instances.json").write_text(json.dumps(content))
     with pytest.raises(ctl.InputError, match=message):
         ctl.import_coco(folder / "instances.json", folder / "photos", folder / "out")
+
+
+def test_without_pycocotools_a_box_is_enough(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    given = write(folder, [entry(0, "a.png")], [annotation(1, 0, 1, bbox=[30, 40, 60, 40])])
+    assert ctl.import_coco(*given)["products"] == 1
+    write(folder, [entry(0, "a.png")], [annotation(1, 0, 1, segmentation=POLYGONS[1])])
+    with pytest.raises(ctl.InputError, match=r"pip install ctl-keras\[import\]"):
+        ctl.import_coco(*given[:2], folder / "other")

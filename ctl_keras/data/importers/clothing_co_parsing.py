@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ctl_keras.data.importers.masks import coco_masks
-from ctl_keras.data.importers.photos import Item, Photo, import_photos
+from ctl_keras.data.importers.cutting import Photo
+from ctl_keras.data.importers.masks import Item, coco_masks
+from ctl_keras.data.importers.photos import import_photos
 from ctl_keras.errors import InputError
 from ctl_keras.progress import track
 

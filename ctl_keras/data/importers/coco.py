@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ctl_keras.data.importers.photos import SMALLEST, Item, Photo, import_photos
+from ctl_keras.data.importers.cutting import Photo
+from ctl_keras.data.importers.masks import Item
+from ctl_keras.data.importers.photos import SMALLEST, import_photos
 from ctl_keras.data.picture_files import MAX_PIXELS
 from ctl_keras.data.source_pictures import find_picture, require_image_folder
 from ctl_keras.errors import InputError

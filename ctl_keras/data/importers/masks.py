@@ -1,7 +1,8 @@
 """Where an item is in its photo, as a mask of the upright picture."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -9,11 +10,27 @@ from PIL import Image, ImageOps
 from ctl_keras.data.picture_files import MAX_PIXELS
 from ctl_keras.errors import InputError
 
-if TYPE_CHECKING:
-    from ctl_keras.data.importers.photos import Item
-
-_ORIENTATION = 0x0112  # EXIF's tag
+ORIENTATION = 0x0112  # EXIF's tag
 _SHAPES = 0.02  # two sizes with sides in proportions that differ by less are of one picture
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something that a photo shows.
+
+    Attributes:
+        category: str.
+        name: str, what its source calls it, for rejects.
+        box: left, top, width and height in pixels, or None.
+        segmentation: COCO's polygons or run lengths, or None: only the box is known.
+        group: str. The items of a photo with the same group are one product, such as two shoes.
+    """
+
+    category: str
+    name: str
+    box: tuple[float, float, float, float] | None
+    segmentation: Any = None
+    group: str = ""
 
 
 def coco_masks() -> Any:
@@ -32,7 +49,7 @@ def coco_masks() -> Any:
 
 
 def item_mask(
-    item: "Item", frame: tuple[int, int] | None, size: tuple[int, int], turned: int = 1
+    item: Item, frame: tuple[int, int] | None, size: tuple[int, int], turned: int = 1
 ) -> np.ndarray:
     """The pixels of an item.
 
@@ -60,7 +77,7 @@ def item_mask(
     if turned == 1 and mask.shape[::-1] == size:
         return mask
     picture = Image.fromarray(mask)
-    picture.getexif()[_ORIENTATION] = turned
+    picture.getexif()[ORIENTATION] = turned
     picture = ImageOps.exif_transpose(picture)
     if abs(picture.width * size[1] / (picture.height * size[0]) - 1) > _SHAPES:
         raise ValueError("measured in a picture of another shape")

@@ -13,7 +13,9 @@ from typing import Any
 
 from PIL import Image
 
-from ctl_keras.data.importers.photos import UNREADABLE, Item, Photo, import_photos
+from ctl_keras.data.importers.cutting import UNREADABLE, Photo
+from ctl_keras.data.importers.masks import Item
+from ctl_keras.data.importers.photos import import_photos
 from ctl_keras.data.source_pictures import find_picture, require_image_folder
 from ctl_keras.errors import InputError
 
