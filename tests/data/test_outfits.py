@@ -87,6 +87,6 @@ def test_wrong_files(folder):
         with pytest.raises(ctl.InputError, match=f"The table of outfits .*{table} .*{message}"):
             import_outfits(folder / table, folder / "images", folder / "out")
     (folder / "empty.tsv").write_text(HEADER)
-    with pytest.raises(ctl.InputError, match="No item can be cut out .* it names none"):
+    with pytest.raises(ctl.InputError, match="Nothing can be cut out .* no item is named"):
         import_outfits(folder / "empty.tsv", folder / "images", folder / "out")
     assert not (folder / "out").exists()

@@ -24,8 +24,8 @@ _NO_PRODUCTS = re.compile(
 )
 # what is worn in pairs and often marked twice
 _PAIRS = re.compile(
-    r"\b(shoe|boot|footwear|sandal|sneaker|heel|flat|pump|loafer|clog|slipper|sock|stocking|glove"
-    r"|earring|leg warmer)s?\b",
+    r"\b(footwear|flats|heels|pumps"
+    r"|(shoe|boot|sandal|sneaker|loafer|clog|slipper|sock|stocking|glove|earring|leg warmer)s?)\b",
     re.IGNORECASE,
 )
 
@@ -83,7 +83,7 @@ def import_coco(
             no_products[name] += 1
             continue
         elif entry.get("iscrowd") and not crowd:
-            reason = "iscrowd"
+            reason = "iscrowd, so a group (--crowd takes it; CVAT marks painted masks so)"
         else:
             group = name if is_pair(name) else ""
             items[image].append(Item(category_of[name], label, *_place(entry), group))

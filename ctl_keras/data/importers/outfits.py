@@ -41,49 +41,50 @@ def import_outfits(
         InputError: the table is missing or is none, or as `import_photos`.
     """
     folder = require_image_folder(images)
-    outfits: dict[str, dict[tuple[float, ...], str]] = {}
+    outfits: dict[str, dict[Any, str]] = {}
     rejected: list[dict[str, Any]] = []
-    for line, row in _rows(Path(table)):
-        signature = row[0] or None
-
-        def reject(reason: str, photo: str | None = signature, line: int = line) -> None:
-            rejected.append({"photo": photo, "item": f"line {line}", "reason": reason})
-
-        if len(row) != 6:
-            reject(f"the row has {len(row)} columns, not 6")
+    for number, line in enumerate(_lines(Path(table)), 1):
+        # the header is separated by spaces in the release
+        if not line.strip() or (number == 1 and line.startswith("image_signature")):
             continue
-        try:
-            x, y, width, height = box = tuple(map(float, row[1:5]))
-            if not all(map(math.isfinite, box)):
-                raise ValueError
-        except ValueError:
-            reject("box not four numbers")
-            continue
-        if not row[0] or not row[5]:
-            reject("no signature or no label")
-        elif not (width > 0 and height > 0):
-            reject("box inverted or empty")
-        elif not (min(x, y) >= -_EDGE and max(x + width, y + height) <= 1 + _EDGE):
-            reject("box outside 0..1")
-        elif outfits.setdefault(row[0], {}).setdefault(box, row[5]) != row[5]:
-            reject("the same box again")
+        row = [value.strip() for value in line.split("\t")]
+        box, reason = _box(row)
+        if reason is None and outfits.setdefault(row[0], {}).setdefault(box, row[5]) != row[5]:
+            reason = "the same box again"
+        if reason is not None:
+            rejected.append({"photo": row[0] or None, "item": f"line {number}", "reason": reason})
     return import_photos(_photos(outfits, folder), out, rejected, workers=workers)
 
 
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _lines(path: Path) -> list[str]:
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, 1):
-                # separated by spaces in the release
-                if line.strip() and not (number == 1 and line.startswith("image_signature")):
-                    yield number, [value.strip() for value in line.rstrip("\r\n").split("\t")]
+        return path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         raise InputError(f"The table of outfits {path} does not exist.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The table of outfits {path} is no text in UTF-8: {error}") from None
 
 
-def _photos(outfits: dict[str, dict[tuple[float, ...], str]], folder: Path) -> Iterator[Photo]:
+def _box(row: list[str]) -> tuple[tuple[float, ...], str | None]:
+    """The box, in shares, and why the row cannot be used."""
+    if len(row) != 6:
+        return (), f"the row has {len(row)} columns, not 6"
+    try:
+        x, y, width, height = box = tuple(map(float, row[1:5]))
+    except ValueError:
+        return (), "box not four numbers"
+    if not all(map(math.isfinite, box)):
+        return (), "box not four numbers"
+    if not row[0] or not row[5]:
+        return (), "no signature or no label"
+    if width <= 0 or height <= 0:
+        return (), "box inverted or empty"
+    if min(x, y) < -_EDGE or max(x + width, y + height) > 1 + _EDGE:
+        return (), "box outside 0..1"
+    return box, None
+
+
+def _photos(outfits: dict[str, dict[Any, str]], folder: Path) -> Iterator[Photo]:
     for signature, boxes in outfits.items():
         path = find_picture(folder, signature)
         width, height = _size(path)

@@ -62,8 +62,9 @@ def import_photos(
         products = [product for report in reports for product in report["products"]]
         because = counted(row["reason"] for row in left_out)
         if not products:
-            why = in_words(because) or "it names none"
-            raise InputError(f"No item can be cut out for {out}: {why}.")
+            why = in_words(because) or "no item is named"
+            first = f" The first photo is {named[0][0].file}." if named else ""
+            raise InputError(f"Nothing can be cut out for {out}: {why}.{first}")
         pairs = [{name: row[name] for name in ("product", "scene", "bbox")} for row in products]
         _write_lines(folder / "fashion.json", pairs)
         _write_lines(folder / "rejected.jsonl", left_out)
@@ -88,8 +89,10 @@ def import_photos(
 
 def describe(counts: dict[str, Any], out: str | Path) -> str:
     """What was imported, in a few lines for people."""
-    lines = [f"{out}: {counts['scenes']} scenes and {counts['products']} products cut out of them"]
-    lines.append("  " + ", ".join(f"{name} {many}" for name, many in counts["categories"].items()))
+    lines = [
+        f"{out}: {counts['scenes']} scenes and {counts['products']} products cut out of them",
+        "  " + ", ".join(f"{name} {many}" for name, many in counts["categories"].items()),
+    ]
     if counts["with_background"]:
         lines.append(
             f"  {counts['with_background']} products have a box and no mask: their background is "
@@ -100,8 +103,6 @@ def describe(counts: dict[str, Any], out: str | Path) -> str:
     if counts.get("no_products"):
         names = ", ".join(f"{name} {many}" for name, many in counts["no_products"].items())
         lines.append(f"  no products: {names} (`--product NAME` chooses)")
-    if "iscrowd" in counts["rejected_because"]:
-        lines.append("  iscrowd marks groups, but CVAT marks all masks so: `--crowd` takes them")
     if counts["rejected"]:
         why = in_words(counts["rejected_because"])
         lines.append(f"  {counts['rejected']} left out: {why} (see rejected.jsonl)")
