@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 import ctl_keras as ctl
+from ctl_keras.data.importers import cutting
 from ctl_keras.data.importers.masks import Item, item_mask
 
 mask_tools = pytest.importorskip("pycocotools.mask")
@@ -222,10 +223,10 @@ def test_what_is_left_out_is_counted_with_its_reason(folder, here):
 
 
 def test_files_in_folders_and_scenes_with_ids_of_their_own(folder):
-    for name, shade in (("x/1.png", 0), ("y/1.png", 9), ("x 1.png", 20), ("x/1--1.png", 30)):
+    for name, shade in (("x/1.png", 0), ("y/1.webp", 9), ("x 1.png", 20), ("x/1--1.png", 30)):
         (folder / "photos" / name).parent.mkdir(exist_ok=True)
         photo(1, shade=shade).save(folder / "photos" / name)
-    names = ["..\\..\\up/x/1.png", "/up/y/1.png", "up/x 1.png", "up\\x/1--1.png"]
+    names = ["..\\..\\up/x/1.png", "/up/y/1.webp", "up/x 1.png", "up\\x/1--1.png"]
     images = [entry(number, name) for number, name in enumerate(names)]
     marked = [annotation(1, number, 1, segmentation=POLYGONS[1]) for number in range(4)]
     counts = ctl.import_coco(*write(folder, images, marked))
@@ -269,15 +270,15 @@ def test_a_killed_run_goes_on(folder, monkeypatch):
     marked = [annotation(number, number, 1, segmentation=POLYGONS[1]) for number in range(3)]
     given = write(folder, images, marked)
     ctl.import_coco(*given[:2], folder / "expected")
-    opened, real = [], Image.open
+    opened, real = [], cutting.read_image_bytes
 
-    def fails(path, *more):
+    def fails(path):
         opened.append(path.name)
         if path.name == "2.png" and len(opened) < 4:
             raise KeyboardInterrupt
-        return real(path, *more)
+        return real(path)
 
-    monkeypatch.setattr(Image, "open", fails)
+    monkeypatch.setattr(cutting, "read_image_bytes", fails)
     with pytest.raises(KeyboardInterrupt):
         ctl.import_coco(*given)
     assert not given[2].exists()

@@ -1,6 +1,7 @@
 """The items of a photo, cut out and laid on white."""
 
 import dataclasses
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ctl_keras.data.importers.masks import ORIENTATION, Item, item_mask
+from ctl_keras.data.picture_files import read_image_bytes
 from ctl_keras.errors import InputError
 from ctl_keras.files import json_hash, new_file, read_json, write_json
 
@@ -80,7 +82,7 @@ def cut_items(task: CutOut) -> None:
     try:
         if photo.path is None:
             raise FileNotFoundError
-        with Image.open(photo.path) as stored:
+        with Image.open(io.BytesIO(read_image_bytes(photo.path))) as stored:
             turned = stored.getexif().get(ORIENTATION, 1)
             size, picture = stored.size, ImageOps.exif_transpose(stored).convert("RGB")
     except FileNotFoundError:
