@@ -73,8 +73,8 @@ demo:
 	@echo "  saved_models/$(NAME)/   for TensorFlow Serving"
 	@echo "Open report/report.html, or see the page: make web$(if $(DATA), OUT=$(OUT))"
 
-notebooks: install  ## two at a time
-	printf '%s\n' notebooks/*.ipynb | xargs -n 1 -P 2 $(BIN)/jupyter execute --timeout=900
+notebooks: install  ## two at a time, the longest first
+	ls -S notebooks/*.ipynb | xargs -n 1 -P 2 $(BIN)/jupyter execute --timeout=900
 
 docs: install  ## the site, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site

@@ -13,10 +13,8 @@ nothing is covered up.
 
 import os
 import random
-import re
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -30,14 +28,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import httpx
 import numpy as np
 from _common import FULL, Figures, photos
+from _server import Server
 
 import ctl_keras as ctl
-from ctl_keras.serving.server_files import write_server_files
 
-SHARED = Path(os.environ.get("CTL_SHARED", Path(__file__).resolve().parents[2] / "shared"))
-BINARY = Path(
-    os.environ.get("CTL_TF_SERVING", SHARED / "server" / "tensorflow_model_server")
-).resolve()
 CLIENTS, CATEGORIES, MODEL = 16, ("Apparel|Shoes", "Apparel|Hats", "Apparel|Handbags"), "looks"
 SECONDS = 600 if FULL else 20
 WARM_UP = 0.2  # share of the time that is not counted: memory pools and thread stacks grow in it
@@ -73,77 +67,6 @@ def export_versions(folder: Path) -> tuple[Path, list[Path]]:
         folder / MODEL,
         [ctl.export(model, folder / "next", version=version) for version in (2, 3, 4)],
     )
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-class Server:
-    """The server as a process, and the samples of its memory."""
-
-    def __init__(self, base: Path, log: Path):
-        rest, grpc = free_port(), free_port()
-        self.rest, self.grpc = f"http://127.0.0.1:{rest}", f"grpc://127.0.0.1:{grpc}"
-        self.memory: list[tuple[float, int]] = []
-        ports = {"rest_api_port": rest, "port": grpc} if BINARY.exists() else {}
-        if ports:
-            files = write_server_files(
-                base, log.parent / "files", MODEL, threads=os.cpu_count() or 1
-            )
-            models = (files / "models.config").read_text()
-            (files / "models.config").write_text(
-                models.replace(f"/models/{MODEL}", str(base.resolve()))
-            )
-            compose = (files / "docker-compose.yml").read_text().replace("/config/", f"{files}/")
-            flags = re.findall(r"^ +- (--(?!port|rest_api_port)\S+)$", compose, re.MULTILINE)
-            command = [str(BINARY), *flags, *(f"--{name}={port}" for name, port in ports.items())]
-        else:
-            command = [sys.executable, "-m", "ctl_keras.cli", "serve", "--model", str(base)]
-            command += ["--rest-port", str(rest), "--grpc-port", str(grpc)]
-        print("against", "TensorFlow Serving" if ports else "the development server")
-        self._log = log
-        environment = {"TF_PYTHON": sys.executable} | os.environ
-        with open(log, "wb") as output:
-            self.process = subprocess.Popen(
-                command, stdout=output, stderr=subprocess.STDOUT, env=environment
-            )
-
-    def wait(self, version: int, seconds: float) -> bool:
-        """Whether a version became available in time."""
-        end = time.monotonic() + seconds
-        with ctl.Client(self.rest, MODEL, retries=0) as client:
-            while time.monotonic() < end and self.process.poll() is None:
-                try:
-                    if {"version": version, "state": "AVAILABLE", "error": ""} in client.status():
-                        return True
-                except ctl.ServingError:
-                    pass
-                time.sleep(0.2)
-        return False
-
-    def sample(self) -> None:
-        """Notes the resident memory."""
-        status = Path(f"/proc/{self.process.pid}/status")
-        lines = (
-            [line for line in status.read_text().splitlines() if line.startswith("VmRSS")]
-            if status.exists()
-            else []
-        )
-        if lines:  # a process that has ended has none
-            self.memory.append((time.monotonic(), int(lines[0].split()[1])))
-
-    def stop(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(60)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-
-    def last_words(self) -> str:
-        return self._log.read_text(errors="replace")[-2000:]
 
 
 class Tally:
