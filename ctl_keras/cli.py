@@ -236,9 +236,9 @@ def score(
     as_json: options.AsJson = False,
 ) -> None:
     """Distances from a scene to products, nearest first."""
-    from ctl_keras.servable.local_model import LocalModel, format_scores
+    from ctl_keras.servable.local_model import LocalModel, format_scores, nearest_first
 
-    rows = LocalModel(model).score(scene, [*product, *(more or [])], category)
+    rows = nearest_first(LocalModel(model), scene, [*product, *(more or [])], category)
     show(rows, as_json, format_scores(rows))
 
 

@@ -157,13 +157,13 @@ def test_the_questions_are_hard(shop, expected):
 
 def test_local_model(shop, expected):
     local, found = ctl.LocalModel(shop.export), {}
-    ids = {str(row["image"]): row["id"] for row in shop.rows}
     for name, path in ASKED.items():
-        images = [row["image"] for row in shop.rows if row["category"] == path]
-        scored = local.score(shop.scene, images, name)
-        by_id = [(ids[row["product"]], row["hybrid_distance"]) for row in scored]
         first = dict(expected[path])
-        found[path] = [pair for pair in by_id if pair[0] in first][:K]
+        rows = [row for row in shop.rows if row["category"] == path and row["id"] in first]
+        scored = local.score(shop.scene, [row["image"] for row in rows], name)
+        distances = scored["hybrid_distance"].tolist()
+        by_id = zip([row["id"] for row in rows], distances, strict=True)
+        found[path] = sorted(by_id, key=lambda pair: pair[1])[:K]
     check(found, expected)
 
 

@@ -28,6 +28,14 @@ def empty(signature: str) -> Answer:
     return {name: np.zeros((0,) * rank, kind) for name, (kind, rank) in outputs}
 
 
+def readable(array: np.ndarray) -> np.ndarray:
+    """TensorFlow's strings, which are bytes, as text; other arrays as they are."""
+    if array.dtype != object:
+        return array
+    texts = [value.decode("utf-8", "replace") for value in array.ravel()]
+    return np.array(texts, np.str_).reshape(array.shape)
+
+
 def checked(url: str, signature: str, rows: int, answer: Answer) -> Answer:
     """An answer that has the signature's outputs, each with a row for each row of the request.
     Raises `ServingError`: it has not."""

@@ -5,12 +5,12 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from ctl_keras.client.call import Answer, Call
-from ctl_keras.client.methods import Methods
+from ctl_keras.client.methods import ServedMethods
 
 T = TypeVar("T")
 
 
-class AsyncClient(Methods[Coroutine[Any, Any, Answer]]):
+class AsyncClient(ServedMethods[Coroutine[Any, Any, Answer]]):
     """`Client` with coroutines: the same arguments, results and errors.
 
     Its requests are sent by a thread of their own, so that it works in any event loop, and reading

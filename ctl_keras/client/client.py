@@ -4,12 +4,12 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from ctl_keras.client.call import Answer, Call
-from ctl_keras.client.methods import Methods
+from ctl_keras.client.methods import ServedMethods
 
 T = TypeVar("T")
 
 
-class Client(Methods[Answer]):
+class Client(ServedMethods[Answer]):
     """A served Complete-the-Look model, the same over REST and gRPC.
 
     Args:

@@ -4,7 +4,6 @@ import asyncio
 from typing import Any
 
 import grpc
-import numpy as np
 import tensorflow as tf
 from google.protobuf.json_format import MessageToDict
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
@@ -12,7 +11,7 @@ from tensorflow_serving.apis import model_service_pb2_grpc as models
 from tensorflow_serving.apis import prediction_service_pb2_grpc as predictions
 
 from ctl_keras.client.address import Address
-from ctl_keras.client.answers import checked
+from ctl_keras.client.answers import checked, readable
 from ctl_keras.client.call import Answer, Call
 from ctl_keras.client.serving_error import refused, unreachable
 from ctl_keras.errors import InputError
@@ -68,7 +67,9 @@ class GrpcTransport:
 
     def decode(self, response: Any, signature: str, rows: int) -> Answer:
         """Arrays by output. Raises `ServingError`."""
-        answer = {name: _array(proto) for name, proto in response.outputs.items()}
+        answer = {
+            name: readable(tf.make_ndarray(proto)) for name, proto in response.outputs.items()
+        }
         return checked(self._address.url, signature, rows, answer)
 
     async def send(self, what: str, message: Any, signature: str, seconds: float) -> Any:
@@ -105,11 +106,3 @@ def _credentials(address: Address) -> grpc.ChannelCredentials:
     except OSError as error:
         reason = f"`ca_file` cannot be read: {error.strerror}."
         raise InputError(f"{reason} Received: {address.ca_file}") from None
-
-
-def _array(proto: Any) -> np.ndarray:
-    array = tf.make_ndarray(proto)
-    if array.dtype != object:
-        return array
-    texts = [value.decode("utf-8", "replace") for value in array.ravel()]
-    return np.array(texts, np.str_).reshape(array.shape)

@@ -1,4 +1,5 @@
-"""What a client can be asked: the arguments as rows of a signature's inputs."""
+"""What a model can be asked, on a server or in this process: arguments as rows of a signature's
+inputs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,26 +17,8 @@ Texts = str | Sequence[str]
 
 
 class Methods(Generic[R]):
-    """The methods of `Client` and `AsyncClient`, which differ in how `_run` waits.
-
-    Args: as `Client`.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        model: str,
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        timeout: float = 30.0,
-        retries: int = 2,
-        batch_size: int = 32,
-        ca_file: str | Path | None = None,
-        headers: Mapping[str, str] | None = None,
-    ):
-        address = Address(url, model, version, label, ca_file, headers)
-        self._connection = Connection(address, timeout, retries, batch_size)
+    """The methods of `Client`, `AsyncClient` and `LocalModel`, which differ in how `_run` gets the
+    answer."""
 
     def _run(self, call: Call) -> R:
         raise NotImplementedError
@@ -185,6 +168,26 @@ class Methods(Generic[R]):
             return {name: value[:, :most] for name, value in answer.items()}
 
         return self._run(Call("rerank", columns, asked))
+
+
+class ServedMethods(Methods[R]):
+    """The methods, asked of a server. Args: as `Client`."""
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float = 30.0,
+        retries: int = 2,
+        batch_size: int = 32,
+        ca_file: str | Path | None = None,
+        headers: Mapping[str, str] | None = None,
+    ):
+        address = Address(url, model, version, label, ca_file, headers)
+        self._connection = Connection(address, timeout, retries, batch_size)
 
 
 def _scene(scenes: Pictures, categories: Texts) -> dict[str, Column]:

@@ -32,8 +32,8 @@ class ServingError(RuntimeError):
 
 
 _CATALOG = "The export has no catalog: export with one (`ctl-keras export --catalog DIR`)."
-_MISSING = {"recommend": _CATALOG, "rerank": _CATALOG}
-_MISSING["score_embeddings"] = "The distance has no inner-product form: use `score_pairs`."
+MISSING = dict.fromkeys(("recommend", "recommend_excluding", "rerank"), _CATALOG)
+MISSING["score_embeddings"] = "The distance has no inner-product form: use `score_pairs`."
 _BUSY = (
     "The server is overloaded, starting or stopping: send fewer requests at once, raise `timeout`, "
     "or give the server more threads or a longer queue (`ctl-keras server-files`)."
@@ -65,7 +65,7 @@ def refused(status: str, message: str, signature: str = "", size: int = 0) -> Se
     busy = status == "UNAVAILABLE" or (status == "RESOURCE_EXHAUSTED" and not too_large)
     if signature and "signature" in words and ("not found" in words or "not exist" in words):
         unknown = "The model was not exported by `ctl-keras export`; check `model`."
-        hint = _MISSING.get(signature, unknown)
+        hint = MISSING.get(signature, unknown)
     elif "maximum input batch size" in words:
         hint = "Set `batch_size` to at most the last of the server's allowed batch sizes."
     else:

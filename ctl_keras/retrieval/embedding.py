@@ -132,7 +132,8 @@ def embed_pictures(
     """Embeddings of picture files, float32 `[pictures, dim]`, and for each the hash of its pixels
     or else what is wrong with it; the other is None."""
     answer = model.embed_product(data)
-    finite = np.isfinite(answer["embedding"]).all(axis=1)
+    embeddings = answer["embedding"]
+    finite = np.isfinite(embeddings.sum(axis=1))
     hashes: list[int | None] = []
     problems: list[str | None] = []
     for file, good in zip(data, answer["valid"] & finite, strict=True):
@@ -140,7 +141,7 @@ def embed_pictures(
         problems.append(
             None if good else (picture_problem(file) or _NOT_FINITE) if file else _NO_BYTES
         )
-    return np.where(finite[:, None], answer["embedding"], 0), hashes, problems
+    return np.where(finite[:, None], embeddings, 0), hashes, problems
 
 
 def _pixels_hash(file: bytes) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ctl_keras.catalog.catalog import Catalog
+from ctl_keras.data.picture_files import Picture
 from ctl_keras.errors import InputError
 from ctl_keras.retrieval.exact_index import ExactIndex
 from ctl_keras.retrieval.index import Index
@@ -63,7 +64,7 @@ class Recommender:
 
     def recommend(
         self,
-        scene: str | Path,
+        scene: Picture,
         categories: Sequence[str],
         k: int = 10,
         where: str | None = None,
@@ -77,7 +78,7 @@ class Recommender:
         that keep them.
 
         Args:
-            scene: picture file.
+            scene: picture, see `Client`.
             categories: whole paths or last parts.
             k: int. Products of each category. Defaults to 10.
             where: str. Expression over the catalog's columns that products must fulfil, such as
@@ -98,22 +99,23 @@ class Recommender:
             raise InputError(f"`k` must be positive. Received: {k}")
         if not categories:
             raise InputError("Name at least one category.")
-        queries = self.model.embed_scene(scene, categories)["query"]
+        paths = [self.model.category_path(category) for category in categories]
+        file = self.model.scene_bytes(scene)
+        queries = self.model.embed_scene(file, paths)["query"]
         allowed = self.index.alive & (True if where is None else self.catalog.where(where))
         for ids, wanted in ((include, True), (exclude, False)):
             if ids is not None:
                 allowed &= self.catalog.mask(ids) == wanted
         rows, first = self._sharing[allowed[self._sharing]], allowed.copy()
         first[rows[1:][np.diff(self.catalog.pictures[rows]) == 0]] = False
-        paths = [self.model.category_path(category) for category in categories]
         return {
-            category: self._nearest(scene, path, query, k, allowed, first)
+            category: self._nearest(file, path, query, k, allowed, first)
             for category, path, query in zip(categories, paths, queries, strict=True)
         }
 
     def _nearest(
         self,
-        scene: str | Path,
+        scene: bytes,
         category: str,
         query: np.ndarray,
         k: int,

@@ -1,4 +1,4 @@
-"""An export in this process, called as a server would be: picture files in, distances out."""
+"""An export in this process, called as a server would be: pictures in, distances out."""
 
 import difflib
 from collections.abc import Sequence
@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ctl_keras.client.answers import empty, readable
+from ctl_keras.client.call import Answer, Call
+from ctl_keras.client.methods import Methods
+from ctl_keras.client.serving_error import MISSING
 from ctl_keras.data.images import picture_problem
-from ctl_keras.data.picture_files import read_image_bytes
+from ctl_keras.data.picture_files import Picture, picture_bytes
 from ctl_keras.errors import InputError
 from ctl_keras.files import read_json, versions
 from ctl_keras.servable.signatures import category_names
@@ -23,8 +27,9 @@ def newest_version(folder: str | Path) -> Path | None:
     return newest if (newest / "saved_model.pb").is_file() else None
 
 
-class LocalModel:
-    """A loaded export.
+class LocalModel(Methods[Answer]):
+    """An export that is loaded into this process, with the methods of `Client`: the same arguments
+    and results, without a server.
 
     Args:
         folder: `saved_models/NAME`, of which the newest version is taken, or a version's own
@@ -36,7 +41,8 @@ class LocalModel:
         manifest: dict, the export's `manifest.json`.
 
     Raises:
-        InputError: there is no export.
+        InputError: there is no export. From a method: as from `Client`'s, or the export has no such
+            signature.
     """
 
     def __init__(self, folder: str | Path):
@@ -51,67 +57,12 @@ class LocalModel:
         )
         self.loaded = tf.saved_model.load(str(newest))
 
-    def score(
-        self, scene: str | Path, products: Sequence[str | Path], category: str
-    ) -> list[dict[str, Any]]:
-        """Distances from one scene to products of one category, nearest first.
-
-        Args:
-            scene: picture file.
-            products: picture files.
-            category: whole path or last part.
-
-        Returns:
-            A dict for each product: `product`, `hybrid_distance`, `global_distance`,
-            `local_distance`, `compatibility` and `valid`; products that can't be decoded come last.
-
-        Raises:
-            InputError: unknown category, a missing picture, or a scene that can't be decoded.
-        """
-        self.category_path(category)
-        scene_bytes = _scene_bytes(scene)
-        data = [read_image_bytes(product) for product in products]
-        outputs = self._batched(
-            "serving_default",
-            scene_bytes=[scene_bytes] * len(data),
-            product_bytes=data,
-            category=[category] * len(data),
-        )
-        rows = [
-            {
-                "product": str(product),
-                **{name: values[row].item() for name, values in sorted(outputs.items())},
-            }
-            for row, product in enumerate(products)
-        ]
-        return sorted(rows, key=lambda row: row["hybrid_distance"])
-
-    def embed_scene(self, scene: str | Path, categories: Sequence[str]) -> dict[str, np.ndarray]:
-        """One scene's embeddings for each of some categories, from one pass of the network.
-
-        Args:
-            scene: picture file.
-            categories: whole paths or last parts.
-
-        Returns:
-            A dict of `query` and `global_embedding`, float32 `[categories, dim]`, `attention`,
-            float32 `[categories, rows, columns]`, and `valid`, bool `[categories]`, all true.
-
-        Raises:
-            InputError: unknown category, a missing picture, or a scene that can't be decoded.
-        """
-        for category in categories:
-            self.category_path(category)
-        return self._batched(
-            "embed_scene", scene_bytes=[_scene_bytes(scene)] * len(categories), category=categories
-        )
-
-    def describe_scene(self, scene: str | Path, categories: Sequence[str]) -> dict[str, np.ndarray]:
+    def describe_scene(self, scene: Picture, categories: Sequence[str]) -> dict[str, np.ndarray]:
         """All that the model knows of one scene for each of some categories: what `embed_scene`
         gives, and its regions.
 
         Args:
-            scene: picture file.
+            scene: picture.
             categories: whole paths or last parts.
 
         Returns:
@@ -120,30 +71,19 @@ class LocalModel:
             shape.
 
         Raises:
-            InputError: as `embed_scene`.
+            InputError: unknown category, or a picture that is missing.
         """
         for category in categories:
             self.category_path(category)
-        files = tf.constant([_scene_bytes(scene)] * len(categories))
+        files = tf.constant([picture_bytes(scene)] * len(categories))
         described = self.loaded.describe_scene(files, tf.constant(list(categories)))
         return {name: value.numpy() for name, value in described.items()}
 
-    def embed_product(self, products: Sequence[bytes]) -> dict[str, np.ndarray]:
-        """Embeddings of products.
-
-        Args:
-            products: files' bytes, at least one.
-
-        Returns:
-            A dict of `embedding`, float32 `[products, dim]`, and `valid`, bool `[products]`.
-        """
-        return self._batched("embed_product", product_bytes=products)
-
-    def distances(self, scene: str | Path, category: str, embeddings: np.ndarray) -> np.ndarray:
+    def distances(self, scene: Picture, category: str, embeddings: np.ndarray) -> np.ndarray:
         """The model's own distances from one scene to embedded products.
 
         Args:
-            scene: picture file.
+            scene: picture.
             category: whole path or last part.
             embeddings: float32 `[products, dim]`.
 
@@ -151,16 +91,34 @@ class LocalModel:
             float32 `[products]`.
 
         Raises:
-            InputError: as `embed_scene`.
+            InputError: unknown category, or a picture that is missing.
         """
         self.category_path(category)
         described = self.loaded.describe_scene(
-            tf.constant([_scene_bytes(scene)]), tf.constant([category])
+            tf.constant([picture_bytes(scene)]), tf.constant([category])
         )
         distances: np.ndarray = self.loaded.distances(
             described, tf.constant(embeddings[None])
         ).numpy()[0]
         return distances
+
+    def scene_bytes(self, scene: Picture) -> bytes:
+        """A scene as the file that the model decodes.
+
+        Args:
+            scene: picture.
+
+        Returns:
+            bytes.
+
+        Raises:
+            InputError: it is missing, or the model would flag it as not valid.
+        """
+        data = picture_bytes(scene)
+        if problem := picture_problem(data):
+            name = f" {scene}" if isinstance(scene, str | Path) else ""
+            raise InputError(f"The scene{name} cannot be used: {problem}.")
+        return data
 
     def category_path(self, category: str) -> str:
         """The whole path of a category.
@@ -183,23 +141,51 @@ class LocalModel:
             raise InputError(f"The model does not know the category {category!r}. {hint}")
         return categories[index]
 
-    def _batched(self, signature: str, **inputs: Sequence[Any]) -> dict[str, np.ndarray]:
-        function = self.loaded.signatures[signature]
-        length = len(next(iter(inputs.values())))
-        parts = [
-            function(
-                **{
-                    name: tf.constant(values[start : start + _BATCH])
-                    for name, values in inputs.items()
-                }
-            )
-            for start in range(0, length, _BATCH)
-        ]
-        return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
+    def _run(self, call: Call) -> Answer:
+        function = self.loaded.signatures.get(call.signature)
+        if function is None:
+            hint = MISSING[call.signature]
+            raise InputError(f"{self.folder} has no signature `{call.signature}`. {hint}")
+        parts = []
+        for start in range(0, call.rows, _BATCH):
+            stop = min(start + _BATCH, call.rows)
+            inputs = {name: column.rows(start, stop) for name, column in call.columns.items()}
+            outputs = function(**{name: tf.constant(rows) for name, rows in inputs.items()})
+            parts.append({name: readable(value.numpy()) for name, value in outputs.items()})
+        if not parts:
+            return call.finish(empty(call.signature))
+        return call.finish({n: np.concatenate([part[n] for part in parts]) for n in parts[0]})
+
+
+def nearest_first(
+    model: LocalModel, scene: Picture, products: Sequence[str | Path], category: str
+) -> list[dict[str, Any]]:
+    """What `LocalModel.score` says of products' files, in rows.
+
+    Args:
+        model: the export, loaded.
+        scene: picture.
+        products: picture files.
+        category: whole path or last part.
+
+    Returns:
+        A dict for each product, nearest first: `product`, `hybrid_distance`, `global_distance`,
+        `local_distance`, `compatibility` and `valid`; those that can't be decoded come last.
+
+    Raises:
+        InputError: unknown category, a missing picture, or a scene that can't be decoded.
+    """
+    model.category_path(category)
+    answer = sorted(model.score(model.scene_bytes(scene), products, category).items())
+    rows = [
+        {"product": str(product), **{name: values[row].item() for name, values in answer}}
+        for row, product in enumerate(products)
+    ]
+    return sorted(rows, key=lambda row: row["hybrid_distance"])
 
 
 def format_scores(rows: list[dict[str, Any]]) -> str:
-    """The rows of `score` for people, one a line."""
+    """The rows of `nearest_first` for people, one a line."""
     lines = ["distance  compatibility  product"]
     for row in rows:
         note = "" if row["valid"] else "  (not a picture that can be decoded)"
@@ -207,10 +193,3 @@ def format_scores(rows: list[dict[str, Any]]) -> str:
             f"{row['hybrid_distance']:8.4f}  {row['compatibility']:13.3f}  {row['product']}{note}"
         )
     return "\n".join(lines)
-
-
-def _scene_bytes(scene: str | Path) -> bytes:
-    data = read_image_bytes(scene)
-    if problem := picture_problem(data):
-        raise InputError(f"The scene {scene} cannot be used: {problem}.")
-    return data

@@ -1,7 +1,6 @@
 """What happens on the page, without the page: a scene's products, why they are near, and a look of
 one of each category."""
 
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -83,11 +82,8 @@ class Looks:
         """
         if not categories:
             raise InputError("Choose at least one category.")
-        with tempfile.NamedTemporaryFile(suffix=".png") as file:
-            seen.save(file, "PNG", compress_level=1)
-            file.flush()
-            products = self.recommender.recommend(file.name, categories, k, where.strip() or None)
-            described = self.local.describe_scene(file.name, categories)
+        products = self.recommender.recommend(seen, categories, k, where.strip() or None)
+        described = self.local.describe_scene(seen, categories)
         scene = {
             path: {name: value[row] for name, value in described.items()}
             for row, path in enumerate(categories)

@@ -147,7 +147,7 @@ def shuffle_lines(data, random):
     return b"".join(lines[place] for place in random.integers(len(lines), size=len(lines)))
 
 
-@pytest.mark.parametrize("kind", ["json", "categories", "csv", "parquet", "tsv"])
+@pytest.mark.parametrize("kind", ["json", "categories", "csv", "parquet"])
 def test_bad_annotation_files(drawn, tmp_path, kind):
     random = np.random.default_rng(len(kind))
     rows = [json.loads(line) for line in (drawn / "fashion.json").read_text().splitlines()][:20]
@@ -172,8 +172,7 @@ def test_bad_annotation_files(drawn, tmp_path, kind):
         ]
         assert all(reject["reason"] and reject["line"] > 0 for reject in rejects)
         assert sum(manifest["rejected_because"].values()) == manifest["rejected"] == len(rejects)
-        if kind != "tsv":  # there a row is an item, of which pairs are made
-            assert manifest["read"] == manifest["pairs"] + manifest["rejected"]
+        assert manifest["read"] == manifest["pairs"] + manifest["rejected"]
         assert len(ctl.read_records(tmp_path / "out", "train")) == manifest["pairs"]
         shutil.rmtree(tmp_path / "out")
     assert len(outcomes) == FILES // 5
@@ -189,9 +188,6 @@ def source(kind, rows, categories, folder):
     (folder / "pairs.json").write_bytes(lines)
     if kind in ("json", "categories"):
         return lines if kind == "json" else (folder / "cat.json").read_bytes()
-    if kind == "tsv":
-        items = [(row["scene"], number / 10) for row in rows for number in range(3)]
-        return "".join(f"{scene}\t{x}\t0.1\t0.3\t0.4\tlabel {x}\n" for scene, x in items).encode()
     names = ("left", "top", "right", "bottom")
     table = pa.table(
         {

@@ -8,6 +8,7 @@ import ctl_keras as ctl
 from ctl_keras.catalog.catalog import write_catalog
 from ctl_keras.retrieval.faiss_index import FaissIndex
 from ctl_keras.retrieval.recommender import format_products
+from ctl_keras.servable.local_model import nearest_first
 
 SHOES, HATS = "Apparel & Accessories|Shoes", "Apparel & Accessories|Hats"
 
@@ -131,7 +132,8 @@ def test_without_inner_product_candidates_are_ranked_by_the_model(
     images = [
         row["image"] for row in catalog.products(range(len(catalog))) if row["category"] == SHOES
     ]
-    scored = ctl.LocalModel(tmp_path / "looks").score(scenes[0], images, "Shoes")[:4]
+    local = ctl.LocalModel(tmp_path / "looks")
+    scored = nearest_first(local, scenes[0], images, "Shoes")[:4]
     found = recommender.recommend(scenes[0], ["Shoes"], k=4)["Shoes"]
     assert [row["image"] for row in found] == [row["product"] for row in scored]
     assert [row["hybrid_distance"] for row in found] == pytest.approx(

@@ -1,12 +1,12 @@
 import csv
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import ctl_keras as ctl
+from ctl_keras.servable.local_model import nearest_first
 
 CATEGORY = "Apparel & Accessories|Shoes"
 
@@ -32,12 +32,12 @@ def products(records):
 
 
 def test_score_is_sorted_and_agrees_with_rank(local, scene, products):
-    rows = local.score(scene, products, "Shoes")
+    rows = nearest_first(local, scene, products, "Shoes")
     distances = [row["hybrid_distance"] for row in rows]
     assert distances == sorted(distances)
     assert {row["product"] for row in rows} == set(products)
     query = local.embed_scene(scene, [CATEGORY])["query"][0]
-    embedded = local.embed_product([Path(product).read_bytes() for product in products])
+    embedded = local.embed_product(products)
     assert embedded["valid"].all()
     by_name = {row["product"]: row["hybrid_distance"] for row in rows}
     exact = [by_name[product] for product in products]
@@ -59,7 +59,7 @@ def test_one_scene_for_several_categories(local, scene):
 
 def test_a_bad_product_comes_last(local, scene, products, tmp_path):
     (tmp_path / "bad.jpg").write_text("no picture")
-    rows = local.score(scene, [tmp_path / "bad.jpg", *products[:2]], "Shoes")
+    rows = nearest_first(local, scene, [tmp_path / "bad.jpg", *products[:2]], "Shoes")
     assert [row["valid"] for row in rows] == [True, True, False]
 
 
@@ -80,15 +80,17 @@ def test_errors(local, scene, products, tmp_path):
     with pytest.raises(
         ctl.InputError, match="The model does not know the category 'Lamps'. It knows: Apparel"
     ):
-        local.score(scene, products, "Lamps")
+        nearest_first(local, scene, products, "Lamps")
     with pytest.raises(
         ctl.InputError, match="The model does not know the category 'shoes'. Did you mean 'Shoes'?"
     ):
-        local.score(scene, products, "shoes")
+        nearest_first(local, scene, products, "shoes")
+    with pytest.raises(ctl.InputError, match="The export has no catalog"):
+        local.recommend(scene, "Shoes")
     with pytest.raises(ctl.InputError, match="does not exist"):
-        local.score(scene, [tmp_path / "none.jpg"], "Shoes")
+        nearest_first(local, scene, [tmp_path / "none.jpg"], "Shoes")
     (tmp_path / "cut.jpg").write_bytes(scene.read_bytes()[:500])
     with pytest.raises(
         ctl.InputError, match=r"The scene .*cut.jpg cannot be used: cut off or damaged."
     ):
-        local.score(tmp_path / "cut.jpg", products, "Shoes")
+        nearest_first(local, tmp_path / "cut.jpg", products, "Shoes")

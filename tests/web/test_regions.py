@@ -68,12 +68,12 @@ def test_they_add_up_to_the_exports_local_distance(
         exported = tmp_path / "looks"
         ctl.export(ctl.CompleteTheLook(drawn_pairs.categories, 32, **SMALL, **settings), exported)
     local = ctl.LocalModel(exported)
-    row = local.score(scenes[0], [scenes[1]], "Shoes")[0]
+    scored = local.score(scenes[0], scenes[1], "Shoes")
     described = local.describe_scene(scenes[0], ["Hats", "Shoes"])
     shoes = {name: values[1] for name, values in described.items()}
-    product = local.embed_product([scenes[1].read_bytes()])["embedding"][0]
+    product = local.embed_product(scenes[1])["embedding"][0]
     shares = region_shares(shoes, product, local.manifest["settings"])
-    assert shares.local_distance == pytest.approx(row["local_distance"], abs=1e-5)
+    assert shares.local_distance == pytest.approx(scored["local_distance"][0], abs=1e-5)
 
 
 def test_a_scene_is_described_as_it_is_embedded(exported, scenes):
