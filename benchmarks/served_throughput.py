@@ -24,7 +24,7 @@ from _server import Server
 import ctl_keras as ctl
 
 CATEGORY, THREADS = "Shoes", 32
-SIZE, SECONDS, TURNS = (224, 60, 3) if FULL else (112, 8, 3)
+SIZE, SECONDS, TURNS = (224, 30, 3) if FULL else (112, 8, 3)
 LOCAL_TAP = "conv4_block6_out" if FULL else "conv3_block4_out"
 
 

@@ -61,7 +61,7 @@ def build_page(looks: Looks) -> Any:
         with gr.Row():
             with gr.Column():
                 upload = gr.File(
-                    label="Scene: a photo (JPEG, PNG, WebP, GIF or BMP)",
+                    label="Scene: a photo (JPEG, PNG, WebP, AVIF, TIFF, GIF or BMP)",
                     file_types=["image"],
                     elem_id="scene",
                 )

@@ -9,11 +9,11 @@ from PIL import Image, ImageDraw, ImageOps
 
 from ctl_keras.data.cropping import MIN_STRIP, WHOLE, box_problems, scene_windows
 from ctl_keras.data.images import MIN_SIDE
-from ctl_keras.data.picture_files import MAX_PIXELS
+from ctl_keras.data.picture_files import MAX_PIXELS, foreign_format
 from ctl_keras.errors import InputError
 
 SIDE = 1024  # pixels of the longer side; networks see 224 or so
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP")
 _STRIPS = ("above", "below", "left of", "right of")
 _KEPT, _BOX = "#1a7f37", "#6b6b6b"
 
@@ -53,7 +53,7 @@ def open_picture(path: str | Path, side: int = SIDE) -> Image.Image:
     white; of an animation the first frame.
 
     Args:
-        path: JPEG, PNG, WebP, GIF or BMP.
+        path: JPEG, PNG, WebP, AVIF, TIFF, GIF or BMP.
         side: int. Pixels that the longer side has at most. Defaults to `SIDE`.
 
     Returns:
@@ -76,9 +76,10 @@ def open_picture(path: str | Path, side: int = SIDE) -> Image.Image:
     except Image.DecompressionBombError:
         raise InputError(_too_large("far more")) from None
     except Image.UnidentifiedImageError:
-        raise InputError(
-            "The file is not a JPEG, PNG, WebP, GIF or BMP picture. Choose another."
-        ) from None
+        with open(path, "rb") as file:
+            named = foreign_format(file.read(12))
+        what = f"a {named}" if named else "not a JPEG, PNG, WebP, AVIF, TIFF, GIF or BMP"
+        raise InputError(f"The file is {what} picture. Choose another, or save it as JPEG.") from None
     except (OSError, EOFError, ValueError, SyntaxError) as error:
         if isinstance(error, InputError):
             raise

@@ -87,7 +87,7 @@ def test_what_is_no_picture(photo, tmp_path):
 
     photo.save(tmp_path / "good.jpg")
     good = (tmp_path / "good.jpg").read_bytes()
-    assert "not a JPEG, PNG, WebP, GIF or BMP picture" in refused(b"hello")
+    assert "not a JPEG, PNG, WebP, AVIF, TIFF, GIF or BMP picture" in refused(b"hello")
     assert "not a JPEG" in refused(b"")
     assert "not a JPEG" in refused(b"<svg xmlns='http://www.w3.org/2000/svg'></svg>")
     assert "cut off or damaged" in refused(good[: len(good) // 2])
