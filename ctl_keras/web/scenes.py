@@ -78,8 +78,11 @@ def open_picture(path: str | Path, side: int = SIDE) -> Image.Image:
     except Image.UnidentifiedImageError:
         with open(path, "rb") as file:
             named = foreign_format(file.read(12))
-        what = f"a {named}" if named else "not a JPEG, PNG, WebP, AVIF, TIFF, GIF or BMP"
-        raise InputError(f"The file is {what} picture. Choose another, or save it as JPEG.") from None
+        if named:
+            raise InputError(f"{named} cannot be read here. Save the picture as JPEG.") from None
+        raise InputError(
+            "The file is not a JPEG, PNG, WebP, AVIF, TIFF, GIF or BMP picture. Choose another."
+        ) from None
     except (OSError, EOFError, ValueError, SyntaxError) as error:
         if isinstance(error, InputError):
             raise
