@@ -43,6 +43,7 @@ setup(
     package_data={"ctl_keras": ["py.typed", "*.pyi", "pictures/*.html", "serving/templates/*"]},
     python_requires=">=3.10,<3.14",
     install_requires=[
+        "filelock>=3.30,<5",
         "h5py>=3.10,<4",
         "keras>=2.15,<4",
         "lazy-loader>=0.4,<0.6",

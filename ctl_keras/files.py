@@ -1,17 +1,27 @@
 """Reading and writing files so that nobody ever meets half of one."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import secrets
+import shlex
 import shutil
+import socket
+import sys
 import tempfile
-import uuid
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import filelock
+
 from ctl_keras.errors import InputError
+
+_PATIENCE = 0.2  # seconds: a process that is just ending is no reason to refuse
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 def read_json(path: str | Path, what: str) -> Any:
@@ -43,21 +53,19 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 @contextlib.contextmanager
-def new_file(path: Path, alone: bool = True) -> Iterator[Path]:
-    """A file that takes its name, from an older one if there is one, when the block has written it
-    whole.
+def new_file(path: Path) -> Iterator[Path]:
+    """Writes a file under another name, and gives it its own when the block has written it whole.
+
+    Several processes may write the same file at once: each has a temporary name of its own, and
+    the last one to end wins. A killed one leaves its temporary file, which nobody reads.
 
     Args:
-        path: the file.
-        alone: bool. False where another process may write the same file at once. What a killed one
-            left is then not written over, so only where it harms nobody. Defaults to True.
+        path: the file; an older one is replaced.
 
     Yields:
         The temporary file to write, beside it and with its suffix.
     """
-    temporary = path.with_name(
-        f".tmp-{path.name}" if alone else f".tmp-{uuid.uuid4().hex}-{path.name}"
-    )
+    temporary = path.with_name(f".tmp-{secrets.token_hex(4)}-{path.name}")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -81,19 +89,20 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         The temporary folder to write to.
 
     Raises:
-        InputError: `path` exists.
+        InputError: `path` exists, or another process is writing it.
     """
     path = Path(path)
     require_new(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{path.name}-", dir=path.parent))
-    try:
-        temporary.chmod(0o755)  # mkdtemp's 0o700 would hide an export from the server's user
-        yield temporary
-        os.rename(temporary, path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with locked(path):
+        temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{path.name}-", dir=path.parent))
+        try:
+            temporary.chmod(0o755)  # mkdtemp's 0o700 would hide an export from the server's user
+            yield temporary
+            require_new(path)
+            os.rename(temporary, path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
 
 
 @contextlib.contextmanager
@@ -115,9 +124,10 @@ def resumed_folder(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     require_new(path)
-    temporary = path.with_name(f".tmp-{path.name}")
-    temporary.mkdir(parents=True, exist_ok=True)
-    with only_one(temporary, path):
+    with locked(path):
+        temporary = path.with_name(f".tmp-{path.name}")
+        temporary.mkdir(exist_ok=True)
+        remove_unfinished(temporary)
         try:
             yield temporary
         except InputError:
@@ -128,32 +138,66 @@ def resumed_folder(path: str | Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def only_one(folder: Path, path: Path) -> Iterator[None]:
-    """One process at a time: a lock on a folder that ends with the process (on Windows there is
-    none).
+def locked(path: Path) -> Iterator[None]:
+    """Lets one process at a time write a folder. The lock ends with the process, however that ends.
+
+    It is the file `.lock` in a folder that is there (it may be a mounted share, and its parent
+    another file system), and `.tmp-<name>.lock` beside one that is yet to be made. It says who
+    holds it, and is removed at the end.
 
     Args:
-        folder: is locked; it exists.
-        path: what is being written, for the message.
+        path: the folder.
 
     Raises:
         InputError: another process has it.
     """
-    if os.name == "nt":
-        yield
-        return
-    import fcntl
-
-    handle = os.open(folder, os.O_RDONLY)
+    path = path.resolve()  # two names of one folder are one lock
+    file = path / ".lock" if path.is_dir() else path.with_name(f".tmp-{path.name}.lock")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock: filelock.BaseFileLock = filelock.FileLock(file, fallback_to_soft=False)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
+        try:
+            lock.acquire(timeout=_PATIENCE)
+        except OSError as error:
+            if isinstance(error, TimeoutError) or error.errno not in _NO_LOCKS:
+                raise
+            # the last resort: a file that is there means locked, and its process is looked for
+            file = file.with_name(f"{file.name}-file")
+            lock = filelock.SoftFileLock(file)
+            lock.acquire(timeout=_PATIENCE)
+    except filelock.Timeout:
         raise InputError(
-            f"Another process is writing {path}. Wait for it, or name another place."
+            f"Another process is writing {path}{_holder(file)}. Wait for it, or name another "
+            f"place. (If it has died on another computer, remove {file}.)"
         ) from None
+    try:
+        _say_who(file)
+        yield
     finally:
-        os.close(handle)
+        # while it is held: whoever has opened the file before now finds out, and tries again
+        with contextlib.suppress(OSError):
+            file.unlink()
+        lock.release()
+
+
+def _say_who(file: Path) -> None:
+    """Writes what `_holder` reads; on Windows, nobody can write or read a locked file."""
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    who = f"{os.getpid()}\n{socket.gethostname()}\n{time.strftime('%F %T')}\n{command[:200]}\n"
+    with contextlib.suppress(OSError):
+        # what stands for a lock itself begins so already, and is left as it is
+        if not file.read_text(encoding="utf-8").startswith(f"{os.getpid()}\n"):
+            file.write_text(who, encoding="utf-8")
+
+
+def _holder(file: Path) -> str:
+    try:
+        process, host, *rest = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return ""
+    since, command = rest if len(rest) == 2 else ("", "")
+    details = f"process {process} on {host}" + (f", since {since}: {command}" if since else "")
+    return f" ({details})"
 
 
 @contextlib.contextmanager
@@ -197,6 +241,13 @@ def versions(base: Path) -> list[int]:
     ]
     # a zero-padded one has another path than its number
     return sorted(int(name) for name in names if str(int(name)) == name)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes the temporary files that killed writers (`new_file`) left anywhere in a folder."""
+    for path in folder.rglob(".tmp-*"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def require_new(path: Path) -> None:

@@ -160,7 +160,7 @@ def cache_features(
         # regions last: they stand for both
         for name in ("scene", "regions") if is_scene else ("product",):
             _save(_shard(folder, name, view, start), features[name])
-    with new_file(folder / "features.json", alone=False) as temporary:
+    with new_file(folder / "features.json") as temporary:
         write_json(temporary, origin)
     return folder
 
@@ -230,7 +230,7 @@ def _save(path: Path, values: np.ndarray) -> None:
             f"The backbone's features reach {np.abs(values).max():g}, which float16 cannot hold. "
             "Train without data.feature_cache, or take another tap."
         )
-    with new_file(path, alone=False) as temporary:
+    with new_file(path) as temporary:
         np.save(temporary, half)
 
 

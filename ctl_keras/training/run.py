@@ -28,7 +28,7 @@ from ctl_keras.config import Config
 from ctl_keras.data.cropping import box_warning
 from ctl_keras.data.preparing.records import hash_of_pictures, read_manifest, read_records
 from ctl_keras.errors import InputError
-from ctl_keras.files import new_file, new_folder, read_json, write_json
+from ctl_keras.files import locked, new_file, new_folder, read_json, remove_unfinished, write_json
 from ctl_keras.models.complete_the_look import CompleteTheLook
 from ctl_keras.progress import console
 from ctl_keras.settings import from_dict, to_dict
@@ -75,7 +75,8 @@ def train(
 
     Raises:
         InputError: the data cannot be trained on, `out` exists (without `resume`) or does not (with
-            it), or the data or the settings differ from those that the run began with.
+            it), the data or the settings differ from those that the run began with, or
+            another process is writing `out`.
     """
     out = Path(out)
     scope = make_strategy(strategy)
@@ -94,7 +95,15 @@ def train(
     without_box = sum(int((~part.has_box).sum()) for part in (pairs, validation))
     if chief and (warning := box_warning(without_box, len(pairs) + len(validation))):
         console.print(f"[yellow]{warning}[/]", highlight=False)
-    with _policies(config), _folder(out, chief, resume) as folder, scope.scope():
+    with (
+        contextlib.ExitStack() as lock,
+        _policies(config),
+        _folder(out, chief, resume) as folder,
+        scope.scope(),
+    ):
+        if chief and resume:
+            lock.enter_context(locked(out))
+            remove_unfinished(out)
         rows = read_history(folder / "history.csv")
         if resume:
             model = keras.models.load_model(folder / INITIAL)
@@ -108,6 +117,8 @@ def train(
             origin = {"data": str(data), "data_hash": data_hash, "strategy": strategy}
             with new_folder(out) if chief else contextlib.nullcontext(folder) as beginning:
                 _write_beginning(beginning, model, config, origin)
+            if chief:
+                lock.enter_context(locked(out))
         diverged = not _fit(fitting, folder, config, rows, chief)
         if not rows:
             raise RuntimeError(

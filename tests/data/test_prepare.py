@@ -109,7 +109,7 @@ def testonly_one_at_a_time(drawn, tmp_path):
         resumed_folder(tmp_path / "out"),
         pytest.raises(
             ctl.InputError,
-            match=r"Another process is writing .*out. Wait for it, or name another place",
+            match=r"Another process is writing .*out .*Wait for it, or name another place",
         ),
     ):
         prepare(drawn, tmp_path / "out")
