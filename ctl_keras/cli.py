@@ -249,6 +249,7 @@ def catalog(
     out: options.CatalogOut,
     beam: options.CatalogBeam = None,
     keep_duplicates: options.KeepDuplicates = False,
+    allow_shrinking: options.AllowShrinking = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Embed a table of products; what an older state or a killed run has embedded is taken over."""
@@ -259,7 +260,7 @@ def catalog(
         from ctl_keras.retrieval.beam_embedding import embed_with_beam
 
         embed = embed_with_beam(shlex.split(beam))
-    made = build_catalog(model, products, out, embed, keep_duplicates)
+    made = build_catalog(model, products, out, embed, keep_duplicates, allow_shrinking)
     show({"out": str(out), **made.manifest}, as_json, describe(made))
 
 

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shlex
 import shutil
@@ -35,7 +36,7 @@ def read_json(path: str | Path, what: str) -> Any:
         InputError: the file is missing or not JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{what} {path} does not exist.") from None
     except IsADirectoryError:
@@ -138,6 +139,33 @@ def resumed_folder(path: str | Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def changed_folder(path: str | Path) -> Iterator[Path]:
+    """A folder that one process at a time changes. It is made if it is not there, and removed if
+    nothing has been written to it.
+
+    Args:
+        path: the folder.
+
+    Yields:
+        `path`.
+
+    Raises:
+        InputError: `path` is a file or an address, or another process is writing it.
+    """
+    path = Path(path)
+    require_local(path)
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file; a folder is needed. Name another place.")
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(path):
+            yield path
+    finally:
+        with contextlib.suppress(OSError):  # it holds something
+            path.rmdir()
+
+
+@contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Lets one process at a time write a folder. The lock ends with the process, however that ends.
 
@@ -225,7 +253,9 @@ def new_generation(folder: str | Path) -> Iterator[Path]:
 
 def newest_generation(folder: str | Path) -> Path | None:
     """The folder that the last complete `new_generation` wrote, or None."""
-    newest = max(versions(Path(folder)), default=None)
+    # again, because a listing during a renewal may miss both the new one and the old one
+    numbers = versions(Path(folder)) or versions(Path(folder))
+    newest = max(numbers, default=None)
     return None if newest is None else Path(folder) / str(newest)
 
 
@@ -250,8 +280,16 @@ def remove_unfinished(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def require_local(path: Path) -> None:
+    """Raises `InputError` if `path` is an address such as `s3://bucket/shop`, which would become
+    local folders."""
+    if re.match(r"[A-Za-z][\w+.-]+:[/\\]", str(path)):
+        raise InputError(f"{path} is an address; a folder on this computer is needed.")
+
+
 def require_new(path: Path) -> None:
-    """Raises `InputError` if `path` exists."""
+    """Raises `InputError` if `path` exists, or is an address."""
+    require_local(path)
     if path.exists():
         raise InputError(f"{path} already exists. Name another place, or remove it first.")
 

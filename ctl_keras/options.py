@@ -122,6 +122,10 @@ CatalogBeam = Annotated[
 KeepDuplicates = Annotated[
     bool, Option("--keep-duplicates", help="Recommend each product of those with one picture.")
 ]
+AllowShrinking = Annotated[
+    bool,
+    Option("--allow-shrinking", help="Remove products even if they are more than half of all."),
+]
 RecommendCatalog = Annotated[Path, Option(help="Folder made by catalog.")]
 RecommendCategories = Annotated[
     list[str], Option("--category", help="Whole path or last part; repeat it for a whole look.")

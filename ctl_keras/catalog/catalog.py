@@ -39,6 +39,7 @@ COLUMNS = ("id", "image", "category")
 FINGERPRINT = "fingerprint"  # of the picture's file: path, size and time of change
 PICTURE_HASH = "picture_hash"  # of the picture's pixels: the same in another file or format
 _OURS = [FINGERPRINT, PICTURE_HASH]
+_MAKE = "`ctl-keras catalog --model DIR --products {} --out {}`"
 
 
 class Catalog:
@@ -64,16 +65,25 @@ class Catalog:
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
-        make = "`ctl-keras catalog --model DIR --products {} --out {}`"
         if self.folder.is_file():
             raise InputError(
                 f"{folder} is a file; a catalog is a folder. Make one with "
-                f"{make.format(folder, 'DIR')}."
+                f"{_MAKE.format(folder, 'DIR')}."
             )
         newest = newest_generation(self.folder)
+        while True:
+            try:
+                return self._open(newest)
+            except InputError:  # a renewal may have removed it meanwhile
+                before, newest = newest, newest_generation(self.folder)
+                if newest == before:
+                    raise
+
+    def _open(self, newest: Path | None) -> None:
+        folder = self.folder
         if newest is None or not (newest / "manifest.json").is_file():
             raise InputError(
-                f"{folder} holds no catalog. Make one with {make.format('F', folder)}."
+                f"{folder} holds no catalog. Make one with {_MAKE.format('F', folder)}."
             )
         file, what = newest / "manifest.json", "The manifest of the catalog"
         self.manifest: dict[str, Any] = read_json(file, what)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from ctl_keras.catalog.ids import ids_mask
 from ctl_keras.errors import InputError
-from ctl_keras.files import locked, new_generation, newest_generation, read_json, write_json
+from ctl_keras.files import changed_folder, new_generation, newest_generation, read_json, write_json
 from ctl_keras.retrieval.index_input import checked, checked_queries, coded, query_groups
 from ctl_keras.retrieval.neighbors import Neighbors
 
@@ -208,8 +208,7 @@ class Index(abc.ABC):
             InputError: it has no products.
         """
         self._require_built()
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        with locked(Path(folder)), new_generation(folder) as new:
+        with changed_folder(folder), new_generation(folder) as new:
             table = pa.table({"id": self._ids, "category": self._codes, "alive": self.alive})
             with (
                 pa.OSFile(str(new / "products.arrow"), "wb") as file,

@@ -1,5 +1,6 @@
 """The table of a shop's products, as it comes from a warehouse: CSV or Parquet."""
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,10 @@ class Rejected:
             self.rows.append({**row, "reason": reason.format(**row)})
         return table.filter(pa.array(~bad))
 
+    def examples(self) -> dict[str, str]:
+        """Reason -> id and picture of the first such product."""
+        return {row["reason"]: f"{row['id']}: {row['image']}" for row in reversed(self.rows)}
+
     def counts(self) -> dict[str, int]:
         """Reason -> number of products, the most frequent first."""
         return dict(Counter(row["reason"] for row in self.rows).most_common())
@@ -45,19 +50,19 @@ def read_products(path: str | Path, categories: tuple[str, ...], rejected: Rejec
 
     Args:
         path: CSV in UTF-8, or Parquet, with columns `id`, `image` and `category`; further columns
-            are kept. `image` is a path, relative to the table's folder.
+            are kept. `image` is a path of a file, relative to the table's folder.
         categories: the model's category paths; the table may name one by its last part.
         rejected: gets products without id, picture or known category, and all but the first of
             those that share an id.
 
     Returns:
-        Table of `id`, `image` (whole path), `category` (dictionary of whole paths) and the further
-        columns.
+        Table of `id`, `image` (absolute path), `category` (dictionary of whole paths) and the
+        further columns.
 
     Raises:
         InputError: the file is missing, is no such table, or lacks a column.
     """
-    path, what = Path(path), "The table of products"
+    path, what = Path(os.path.abspath(path)), "The table of products"
 
     def on_bad_row(_: int, text: str, reason: str) -> None:
         rejected.rows.append({"id": text, "image": None, "category": None, "reason": reason})
@@ -70,6 +75,8 @@ def read_products(path: str | Path, categories: tuple[str, ...], rejected: Rejec
     for name, what in zip(COLUMNS, ("id", "picture", "category"), strict=True):
         table = rejected.drop(table, mask(pc.is_null(table[name])), f"no {what}")
     table = rejected.drop(table, ~first_of_each(table["id"]), "an earlier product has the same id")
+    is_address = pc.match_substring_regex(table["image"], r"^\s*[A-Za-z][\w+.-]+://")
+    table = rejected.drop(table, mask(is_address), "the picture is an address; download it first")
     names = category_names(categories)
     index = pc.index_in(table["category"], value_set=pa.array(list(names), pa.string()))
     table = rejected.drop(

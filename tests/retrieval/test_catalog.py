@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -127,3 +129,32 @@ def test_files_that_do_not_belong_together(tmp_path):
         ctl.Catalog(tmp_path / "c")
     manifest = json.loads((tmp_path / "d" / "1" / "manifest.json").read_text())
     assert set(manifest["files"]) == {"embeddings.npy", "products.arrow", "rejected.jsonl"}
+
+
+RENEWALS = """
+import sys
+import numpy as np, pyarrow as pa
+from ctl_keras.catalog.catalog import write_catalog
+for number in range(1, 51):
+    count = 1 + number % 3
+    columns = {"id": [f"{number}-{row}" for row in range(count)], "image": ["x"] * count}
+    columns["category"] = pa.array(["Shoes"] * count).dictionary_encode()
+    columns |= {"fingerprint": ["x"] * count, "picture_hash": [number] * count}
+    write_catalog(sys.argv[1], lambda rows: rows.fill(number), pa.table(columns), 4, "0", {})
+    print(number, flush=True)
+"""
+
+
+def test_a_reader_meets_the_old_state_or_the_new_one(tmp_path):
+    command = [sys.executable, "-c", RENEWALS, str(tmp_path)]
+    seen = set()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout.readline() == "1\n"
+        while writer.poll() is None:
+            catalog = ctl.Catalog(tmp_path)
+            number = int(catalog.embeddings[0, 0])
+            assert catalog.ids.to_pylist() == [f"{number}-{row}" for row in range(len(catalog))]
+            assert (catalog.embeddings == number).all()
+            seen.add(number)
+        assert not writer.returncode
+    assert len(seen) > 5

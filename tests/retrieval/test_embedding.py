@@ -77,12 +77,15 @@ def test_embeddings_are_those_of_the_model(shop, exported, local):
     assert catalog.products([0])[0]["price"] == by_id[catalog.ids[0].as_py()]["price"]
     assert catalog.manifest["weights_hash"] == local.manifest["weights_hash"]
     assert catalog.manifest["update"] == {
+        "read": 12,
         "added": 12,
         "changed": 0,
         "removed": 0,
         "unchanged": 0,
+        "unreadable": 0,
         "embedded": 12,
         "rejected": {},
+        "examples": {},
     }
     assert sum(catalog.manifest["categories"].values()) == 12
     assert [path.name for path in catalog.folder.iterdir()] == ["1"]
@@ -97,12 +100,15 @@ def test_an_update_embeds_what_is_new(shop, exported):
     after = shop.build(exported)
     counts = after.manifest["update"]
     assert counts == {
+        "read": 12,
         "added": 1,
         "changed": 1,
         "removed": 1,
         "unchanged": 10,
+        "unreadable": 0,
         "embedded": 1,
         "rejected": {},
+        "examples": {},
     }
     assert [path.name for path in after.folder.iterdir()] == ["2"]
     assert sorted(after.ids.to_pylist()) == sorted(row["id"] for row in shop.rows)
@@ -184,7 +190,9 @@ def test_bad_pictures_are_left_out_and_explained(shop, exported, capsys):
         for line in (catalog.folder / "1" / "rejected.jsonl").read_text().splitlines()
     ]
     assert {line["id"] for line in lines} == {row["id"] for row in shop.rows[:6]}
-    assert "  2 left out: not a JPEG, PNG, GIF or BMP picture" in describe(catalog)
+    what = f"not a JPEG, PNG, GIF or BMP picture ({tiny['id']}: {shop.picture(tiny)})"
+    assert f"  2 left out: {what}" in describe(catalog)
+    assert "  12 read, 6 kept, 6 left out\n" in describe(catalog)
     assert "(6 added, 0 changed, 0 removed; 10 pictures embedded)" in describe(catalog)
     # a mended picture is another file
     shutil.copy(shop.picture(shop.rows[7]), shop.picture(cut))
@@ -195,12 +203,103 @@ def test_bad_pictures_are_left_out_and_explained(shop, exported, capsys):
 def test_nothing_that_can_be_used(shop, exported):
     for row in shop.rows:
         row["category"] = "Socks"
-    catalog = shop.build(exported)
-    assert len(catalog) == 0
-    assert catalog.embeddings.shape == (0, 16)
-    assert shop.build(exported).manifest["update"]["rejected"] == {
-        "the model does not know the category Socks": 12
+    what = r"12 x the model does not know the category Socks \(\w+: images/\w+.jpg\)\.$"
+    with pytest.raises(ctl.InputError, match=rf"No product of .*products.csv can be used: {what}"):
+        shop.build(exported)
+    assert not (shop.folder / "catalog").exists()
+
+
+def state(folder):
+    """Names and bytes of all files of a catalog."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("count", "message"),
+    [
+        (0, r"No product of .* can be used: it is empty\. .*catalog stays as it is\.$"),
+        (5, r"would remove 7 of 12 products: it has 5 that can be used\. .*--allow-shrinking.* as"),
+    ],
+)
+def test_a_feed_that_was_cut_off_removes_nothing(shop, exported, count, message):
+    before = state(shop.build(exported).folder)
+    lines = (shop.folder / "products.csv").read_text().splitlines(keepends=True)
+    (shop.folder / "cut.csv").write_text("".join(lines[: 1 + count]))
+    with pytest.raises(ctl.InputError, match=message):
+        build_catalog(exported, shop.folder / "cut.csv", shop.folder / "catalog")
+    assert state(shop.folder / "catalog") == before
+    if count:
+        after = build_catalog(
+            exported, shop.folder / "cut.csv", shop.folder / "catalog", allow_shrinking=True
+        )
+        assert (len(after), after.manifest["update"]["removed"]) == (5, 7)
+
+
+@pytest.mark.parametrize("how", ["not there", "empty"])
+def test_a_share_that_is_away_removes_nothing(shop, exported, how):
+    before = shop.build(exported)
+    share, away = shop.folder / "images", shop.folder / "away"
+    share.rename(away)
+    if how == "empty":  # the mount point
+        share.mkdir()
+    shop.rows = [{**shop.rows[0], "id": "new"}, *shop.rows[1:]]  # one is sold out, one is new
+    shop.rows[1]["price"] = 999
+    after = shop.build(exported)
+    assert after.manifest["update"] == {
+        "read": 12,
+        "added": 0,
+        "changed": 0,
+        "removed": 1,
+        "unchanged": 11,
+        "unreadable": 11,
+        "embedded": 0,
+        "rejected": {"the picture's folder is not there, or it is empty": 1},
+        "examples": {
+            "the picture's folder is not there, or it is empty": (
+                f"new: {shop.picture(shop.rows[0])}"
+            )
+        },
     }
+    assert "  11 keep the picture they had: the one in the table cannot be read" in describe(after)
+    assert after.where("price == 999").sum() == 1
+    vectors = dict(zip(before.ids.to_pylist(), before.embeddings, strict=True))
+    for identity, vector in zip(after.ids.to_pylist(), after.embeddings, strict=True):
+        np.testing.assert_array_equal(vector, vectors[identity])
+    if how == "empty":
+        share.rmdir()
+    away.rename(share)
+    shop.picture(shop.rows[2]).unlink()  # where its folder is there, a picture that is not is gone
+    shop.picture(shop.rows[3]).write_bytes(b"")  # and one that is half copied will come
+    update = shop.build(exported).manifest["update"]
+    assert update["rejected"] == {"the picture does not exist": 1}
+    assert (update["added"], update["removed"], update["unreadable"]) == (1, 1, 1)
+
+
+def test_from_any_folder(shop, exported, monkeypatch):
+    shop.build(exported)
+    monkeypatch.chdir(shop.folder)
+    catalog = build_catalog(exported, "products.csv", "catalog")
+    assert catalog.manifest["update"]["embedded"] == 0
+    monkeypatch.chdir("/")
+    images = ctl.Catalog(shop.folder / "catalog").table["image"].to_pylist()
+    assert set(images) == {str(shop.picture(row)) for row in shop.rows}
+
+
+def test_addresses_are_no_files(shop, exported):
+    shop.rows[0]["image"] = "https://shop.example/a.jpg"
+    update = shop.build(exported).manifest["update"]
+    assert update["rejected"] == {"the picture is an address; download it first": 1}
+    with pytest.raises(ctl.InputError, match="is an address; a folder on this computer is needed"):
+        build_catalog(exported, shop.folder / "products.csv", "s3://bucket/catalog")
+
+
+def test_two_runs_at_once(shop, exported):
+    def embed(*arguments):
+        with pytest.raises(ctl.InputError, match=r"Another process is writing .*/catalog \("):
+            shop.build(exported)
+        embedding.embed_here(*arguments)
+
+    assert len(shop.build(exported, embed=embed)) == 12
 
 
 def test_an_interrupted_run_goes_on(shop, exported, monkeypatch):

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 from ctl_keras.data.picture_files import SUFFIXES
 from ctl_keras.data.reading.pair_table import counted, in_words
 from ctl_keras.errors import InputError
-from ctl_keras.files import locked, new_file
+from ctl_keras.files import changed_folder, new_file
 
 PINTEREST = "https://i.pinimg.com/400x/{aa}/{bb}/{cc}/{id}.jpg"
 MISSING = "missing.jsonl"
@@ -63,13 +63,7 @@ def download(
         raise InputError(
             f"{error.name} is not installed. Install it with: pip install ctl-keras[download]"
         ) from None
-    out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise InputError(
-            f"Pictures are fetched into a folder, and {out} is a file. Name another place."
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    with locked(out):
+    with changed_folder(out) as out:
         wanted, there = dict.fromkeys(ids), _clean(out)
         left = [id_ for id_ in wanted if id_ not in there]
         problems = {id_: _id_problem(id_, shortest) for id_ in left}
