@@ -111,8 +111,8 @@ def resumed_folder(path: str | Path) -> Iterator[Path]:
     """As `new_folder`, but what a failed or killed block has written is there when it is tried
     again.
 
-    The block fills `.tmp-<name>` beside it, and must know what it finds there. Only wrong input
-    removes it.
+    The block fills `.tmp-<name>` beside it, and must know what it finds there. Wrong input removes
+    it only if nothing was there before: a mistyped path must not cost what a killed run has done.
 
     Args:
         path: the folder to make.
@@ -127,12 +127,14 @@ def resumed_folder(path: str | Path) -> Iterator[Path]:
     require_new(path)
     with locked(path):
         temporary = path.with_name(f".tmp-{path.name}")
+        is_new = not temporary.exists()
         temporary.mkdir(exist_ok=True)
         remove_unfinished(temporary)
         try:
             yield temporary
         except InputError:
-            shutil.rmtree(temporary, ignore_errors=True)
+            if is_new:
+                shutil.rmtree(temporary, ignore_errors=True)
             raise
         require_new(path)
         os.rename(temporary, path)

@@ -52,7 +52,7 @@ def load_config(path: str | Path | None = None, overrides: typing.Sequence[str] 
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"The settings file {path} does not exist.") from None
     except OSError as error:

@@ -79,6 +79,11 @@ def test_no_override_can_crash(text):
 def test_wrong_files(tmp_path):
     with pytest.raises(InputError, match=r"The settings file .*nothing.toml does not exist."):
         load_config(tmp_path / "nothing.toml")
+    (tmp_path / "notepad.toml").write_text("\ufeff[model]\ndim = 8\n", encoding="utf-8")
+    assert load_config(tmp_path / "notepad.toml").model.dim == 8
+    (tmp_path / "latin1.toml").write_bytes("# für uns\n".encode("latin-1"))
+    with pytest.raises(InputError, match="is not TOML: .*utf-8"):
+        load_config(tmp_path / "latin1.toml")
     (tmp_path / "bad.toml").write_text("[model")
     with pytest.raises(InputError, match="is not TOML"):
         load_config(tmp_path / "bad.toml")

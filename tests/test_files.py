@@ -103,6 +103,25 @@ def test_one_process_at_a_time_writes_a_folder(writer, tmp_path):
     assert not [*tmp_path.glob(".tmp-*.lock"), *tmp_path.glob("*/.lock")]
 
 
+def test_wrong_input_removes_nothing_that_was_there(tmp_path):
+    out, there = tmp_path / "out", tmp_path / ".tmp-out"
+    for error, left in ((InputError, []), (KeyboardInterrupt, ["a"]), (InputError, ["a", "b"])):
+
+        def fail(error=error):
+            with resumed_folder(out) as folder:
+                (folder / ("b" if (folder / "a").exists() else "a")).touch()
+                (folder / ".tmp-killed").touch()
+                raise error("wrong path")
+
+        with pytest.raises(error):
+            fail()
+        assert sorted(path.name for path in there.glob("[!.]*")) == left
+    with resumed_folder(out):
+        pass
+    assert sorted(path.name for path in out.iterdir()) == ["a", "b"]
+    assert list(tmp_path.iterdir()) == [out]
+
+
 def test_what_goes_wrong_inside_is_said_as_it_is(tmp_path):
     for error in (BlockingIOError("inside"), TimeoutError("inside"), OSError(errno.ENOLCK, "in")):
         with pytest.raises(type(error), match="in"), locked(tmp_path):

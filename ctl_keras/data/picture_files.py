@@ -2,6 +2,8 @@
 use it, too."""
 
 import io
+import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,30 @@ MAX_PIXELS = 64_000_000
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 # what Pillow writes, and TensorFlow reads, without a loss
 _PNG_MODES = {"L", "LA", "RGB", "RGBA", "I;16"}
+
+
+def picture_path(folder: str | Path, name: str) -> str:
+    """Where a picture is that a table names, perhaps as another computer writes names: with
+    backslashes, with accents joined to their letters or apart (NFC, NFD), or with the suffix in
+    another case.
+
+    Args:
+        folder: what `name` is relative to.
+        name: str. Path of the picture.
+
+    Returns:
+        The file's path; `folder` and `name` as they are if there is no such file.
+    """
+    plain = os.path.join(folder, name)
+    if os.path.exists(plain):
+        return plain
+    root, suffix = os.path.splitext(name.replace("\\", "/"))
+    for form in ("NFC", "NFD"):
+        for ending in (suffix, suffix.lower(), suffix.upper()):
+            path = os.path.join(folder, unicodedata.normalize(form, root) + ending)
+            if os.path.exists(path):
+                return path
+    return plain
 
 
 def read_image_bytes(path: str | Path) -> bytes:

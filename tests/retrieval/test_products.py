@@ -76,6 +76,33 @@ def test_rejects_are_counted_and_explained(tmp_path):
     } in rejected.rows
 
 
+def test_categories_as_people_write_them(tmp_path):
+    names = ["shoes", " SHOES ", "apparel|HATS", "Shoos", "Apparel|Shoe", "Bags"]
+    lines = [f"{n},{n}.jpg,{name},1,x" for n, name in enumerate(names)]
+    table, rejected = read(tmp_path / "p.csv", HEADER + "\n".join(lines))
+    assert table["category"].to_pylist() == ["Apparel|Shoes", "Apparel|Shoes", "Apparel|Hats"]
+    assert list(rejected.counts()) == [
+        "the model does not know the category Shoos; did you mean Shoes?",
+        "the model does not know the category Apparel|Shoe; did you mean Apparel|Shoes?",
+        "the model does not know the category Bags",
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [r"sub\blå.JPG", "sub/blå.JPG", "sub/bla\u030a.jpg", r".\sub\bla" + "\u030a.Jpg", "/abs"],
+)
+@pytest.mark.parametrize("there", ["sub/blå.jpg", "sub/bla\u030a.JPG"])
+def test_pictures_are_found_as_other_computers_spell_them(name, there, tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / there).touch()
+    name = name.replace("/abs", str(tmp_path / there))
+    table, _ = read(tmp_path / "p.csv", HEADER + f"1,{name},Shoes,1,x\n2,sub/no.JPG,Shoes,1,x")
+    found, missing = table["image"].to_pylist()
+    assert (tmp_path / there).samefile(found)
+    assert missing == str(tmp_path / "sub/no.JPG")
+
+
 def test_an_empty_table(tmp_path):
     table, rejected = read(tmp_path / "p.csv", HEADER)
     assert table.num_rows == 0

@@ -17,6 +17,7 @@ import ctl_keras as ctl
 from ctl_keras.data import cached_pictures
 from ctl_keras.data.cached_pictures import CachedPictures
 from ctl_keras.evaluation.evaluate import evaluate_run
+from ctl_keras.files import locked
 from ctl_keras.settings import from_dict, to_dict
 from ctl_keras.training.callbacks import Checkpoint, Patience, read_history
 from ctl_keras.training.run import describe
@@ -295,6 +296,8 @@ def test_a_damaged_checkpoint_is_named(run, records, tmp_path):
     shutil.copytree(run, copy)
     (copy / "model.keras").unlink()
     (copy / "checkpoints" / "epoch-0002.npz").write_text("half a file")
+    with locked(copy), pytest.raises(ctl.InputError, match="Another process is writing .*run "):
+        ctl.train(records, copy, resume=True)
     with pytest.raises(
         ctl.InputError,
         match=r"The checkpoint .*epoch-0002.npz is missing or damaged. Begin a new run",
