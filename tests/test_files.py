@@ -8,15 +8,8 @@ import sys
 import pytest
 
 from ctl_keras.errors import InputError
-from ctl_keras.files import (
-    locked,
-    new_file,
-    new_folder,
-    read_json,
-    resumed_folder,
-    sha256,
-    write_json,
-)
+from ctl_keras.files import new_file, new_folder, read_json, resumed_folder, sha256, write_json
+from ctl_keras.locks import locked
 
 HOLD = """
 import fcntl, os, sys

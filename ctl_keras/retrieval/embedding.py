@@ -22,7 +22,8 @@ from ctl_keras.data.images import decode_image, picture_problem
 from ctl_keras.data.picture_files import read_image_bytes
 from ctl_keras.data.reading.pair_table import in_words
 from ctl_keras.errors import InputError
-from ctl_keras.files import changed_folder, newest_generation
+from ctl_keras.files import newest_generation
+from ctl_keras.locks import changed_folder
 from ctl_keras.progress import track
 from ctl_keras.retrieval.product_pictures import with_fingerprints, with_old_pictures
 from ctl_keras.retrieval.products import Rejected, read_products

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 
 from ctl_keras.catalog.ids import ids_mask
 from ctl_keras.errors import InputError
-from ctl_keras.files import changed_folder, new_generation, newest_generation, read_json, write_json
+from ctl_keras.files import new_generation, newest_generation, read_json, write_json
+from ctl_keras.locks import changed_folder
 from ctl_keras.retrieval.index_input import checked, checked_queries, coded, query_groups
 from ctl_keras.retrieval.neighbors import Neighbors
 

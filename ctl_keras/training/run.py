@@ -28,7 +28,8 @@ from ctl_keras.config import Config
 from ctl_keras.data.cropping import box_warning
 from ctl_keras.data.preparing.records import hash_of_pictures, read_manifest, read_records
 from ctl_keras.errors import InputError
-from ctl_keras.files import locked, new_file, new_folder, read_json, remove_unfinished, write_json
+from ctl_keras.files import new_file, new_folder, read_json, remove_unfinished, write_json
+from ctl_keras.locks import locked
 from ctl_keras.models.complete_the_look import CompleteTheLook
 from ctl_keras.progress import console
 from ctl_keras.settings import from_dict, to_dict

@@ -17,7 +17,7 @@ import ctl_keras as ctl
 from ctl_keras.data import cached_pictures
 from ctl_keras.data.cached_pictures import CachedPictures
 from ctl_keras.evaluation.evaluate import evaluate_run
-from ctl_keras.files import locked
+from ctl_keras.locks import locked
 from ctl_keras.settings import from_dict, to_dict
 from ctl_keras.training.callbacks import Checkpoint, Patience, read_history
 from ctl_keras.training.run import describe

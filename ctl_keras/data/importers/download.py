@@ -12,7 +12,8 @@ from urllib.parse import quote, urlsplit
 from ctl_keras.data.picture_files import SUFFIXES
 from ctl_keras.data.reading.pair_table import counted, in_words
 from ctl_keras.errors import InputError
-from ctl_keras.files import changed_folder, new_file
+from ctl_keras.files import new_file
+from ctl_keras.locks import changed_folder
 
 PINTEREST = "https://i.pinimg.com/400x/{aa}/{bb}/{cc}/{id}.jpg"
 MISSING = "missing.jsonl"
