@@ -75,9 +75,11 @@ def locked(path: Path) -> Iterator[None]:
             lock = filelock.SoftFileLock(file)
             lock.acquire(timeout=_PATIENCE)
     except filelock.Timeout:
+        is_file = isinstance(lock, filelock.SoftFileLock)
+        died = f" If it has died on another computer, remove {file}." if is_file else ""
         raise InputError(
             f"Another process is writing {path}{_holder(file)}. Wait for it, or name another "
-            f"place. (If it has died on another computer, remove {file}.)"
+            f"place.{died}"
         ) from None
     try:
         _say_who(file)

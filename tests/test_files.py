@@ -86,7 +86,10 @@ def test_one_process_at_a_time_writes_a_folder(writer, tmp_path):
     if writer == "locked":
         path.mkdir()
     with another_process(writer, path) as process:
-        who = rf"Another process is writing .*/out \(process {process} on .*, since .*: -c .*\)"
+        who = (
+            rf"Another process is writing .*/out \(process {process} on .*, since .*: -c .*\)\. "
+            r"Wait for it, or name another place\.$"
+        )
         with pytest.raises(InputError, match=who), write(tmp_path / "here" / "out"):
             pass
         with write(tmp_path / "other"):
