@@ -11,15 +11,12 @@ import pyarrow.compute as pc
 from ctl_keras.errors import InputError
 
 
-def ids_mask(
-    ids: Any, wanted: Sequence[str] | np.ndarray, alive: np.ndarray | None = None
-) -> np.ndarray:
+def ids_mask(ids: Any, wanted: Sequence[str] | np.ndarray) -> np.ndarray:
     """Which products have one of the wanted ids.
 
     Args:
         ids: pyarrow string array `[products]`.
         wanted: ids.
-        alive: bool `[products]`; false where a product does not count. Defaults to None: all do.
 
     Returns:
         bool `[products]`.
@@ -29,8 +26,6 @@ def ids_mask(
     """
     values = pa.array(wanted, pa.string())
     mask: np.ndarray = np.asarray(pc.is_in(ids, value_set=values))
-    if alive is not None:
-        mask = mask & alive
     unknown = values.filter(pc.invert(pc.is_in(values, value_set=ids.filter(pa.array(mask)))))
     if len(unknown):
         more = f" (nor {len(unknown) - 1} more of the ids named)" if len(unknown) > 1 else ""

@@ -12,7 +12,6 @@ Measured on 2 cores, 1,000,000 x 128 (docs/results.md, "Retrieval"):
 
 import itertools
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -30,15 +29,15 @@ Table = tuple[np.ndarray, np.ndarray, np.ndarray]  # number of the query, row, i
 
 
 def scan(
-    segments: list[np.ndarray], queries: np.ndarray, k: int, allowed: np.ndarray
+    vectors: np.ndarray, queries: np.ndarray, k: int, allowed: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """The rows with the largest inner products.
 
     Args:
-        segments: float32 `[rows, dim]` each; their rows are counted through.
+        vectors: float32 `[rows, dim]`.
         queries: float32 `[queries, dim]`.
         k: int. Rows for each query.
-        allowed: bool `[rows]`, of all segments. A block without one is not read.
+        allowed: bool `[rows]`. A block without one is not read.
 
     Returns:
         For each query rows, int64, and inner products, float32, at most k, the largest first; of
@@ -46,20 +45,21 @@ def scan(
     """
     at_once = max(_QUERIES // queries.shape[1], 1) if len(queries) > _FEW else 1
     parts = (queries[first : first + at_once] for first in range(0, len(queries), at_once))
-    return [answer for part in parts for answer in _pass(segments, part, k, allowed)]
+    return [answer for part in parts for answer in _pass(vectors, part, k, allowed)]
 
 
 def _pass(
-    segments: list[np.ndarray], queries: np.ndarray, k: int, allowed: np.ndarray
+    vectors: np.ndarray, queries: np.ndarray, k: int, allowed: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     count, dim = queries.shape
     tile = max(_ONE_THREAD // (count * dim), 1)
     size = max(min(_PRODUCTS // count, _ROWS) // tile, 1) * tile
-    feed = iter(list(_blocks(segments, size)))  # each thread takes the next block
+    feed = iter(range(0, len(vectors), size))  # each thread takes the next block
 
     def look(best: _Best) -> None:
         buffer = np.empty((size, count), np.float32)
-        for start, block in feed:
+        for start in feed:
+            block = vectors[start : start + size]
             passing = allowed[start : start + len(block)]
             number = np.count_nonzero(passing)
             if not number:
@@ -87,15 +87,6 @@ def _pass(
     query, row, product = _first([table for best in bests for table in best.tables], k)
     bounds = np.searchsorted(query, np.arange(count + 1))
     return [(row[first:last], product[first:last]) for first, last in itertools.pairwise(bounds)]
-
-
-def _blocks(segments: list[np.ndarray], size: int) -> Iterator[tuple[int, np.ndarray]]:
-    start = 0
-    for segment in segments:
-        for first in range(0, len(segment), size):
-            block = segment[first : first + size]
-            yield start, block
-            start += len(block)
 
 
 def _cores() -> int:

@@ -72,9 +72,6 @@ class FaissIndex(Index):
             self._index = self._faiss.index_factory(dim, f"IVF{cells},PQ{parts}", inner_product)
             sample = np.random.default_rng(0).permutation(count)[: 64 * cells]
             self._index.train(np.ascontiguousarray(embeddings[np.sort(sample)]))
-        self._add(embeddings, codes)
-
-    def _add(self, embeddings: np.ndarray, codes: np.ndarray) -> None:
         for start in range(0, len(embeddings), _BLOCK):
             self._index.add(np.ascontiguousarray(embeddings[start : start + _BLOCK]))
 
@@ -123,7 +120,7 @@ class FaissIndex(Index):
         if self.method == "hnsw":
             stored = self._faiss.downcast_index(self._index.storage)
             numbers = self._faiss.rev_swig_ptr(stored.get_xb(), len(allowed) * self._dim)
-            return scan([numbers.reshape(len(allowed), self._dim)], queries, k, allowed)
+            return scan(numbers.reshape(len(allowed), self._dim), queries, k, allowed)
         products, rows = self._look(queries, k, allowed, self._index.nlist)
         return list(zip(rows, products, strict=True))
 

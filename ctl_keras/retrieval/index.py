@@ -8,17 +8,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ctl_keras.catalog.ids import ids_mask
 from ctl_keras.errors import InputError
 from ctl_keras.files import new_generation, newest_generation, read_json, write_json
 from ctl_keras.locks import changed_folder
-from ctl_keras.retrieval.index_input import checked, checked_queries, coded, query_groups
+from ctl_keras.retrieval.index_input import checked, checked_queries, query_groups
 from ctl_keras.retrieval.neighbors import Neighbors
 
-FORMAT = 1
-_CHUNKS = 64
+FORMAT = 2
 
 Ids = Sequence[str] | np.ndarray
 
@@ -27,11 +25,8 @@ class Index(abc.ABC):
     """Products by their embeddings, to be searched by a scene's query: the largest inner product is
     the smallest distance.
 
-    The interface is that of TensorFlow Recommenders' `TopK` layers, with filters. Not for several
-    threads that change it.
-
-    Attributes:
-        alive: bool `[rows]`, false for products that were removed.
+    The interface is that of TensorFlow Recommenders' `TopK` layers, with filters. Products change
+    in the catalog, and an index is built from it anew.
     """
 
     kind: ClassVar[str]
@@ -40,7 +35,6 @@ class Index(abc.ABC):
         self._ids: Any = None
         self._names: list[str] = []  # of the categories
         self._codes = np.zeros(0, np.int32)  # of each row's category
-        self.alive = np.zeros(0, bool)
         self._dim = 0
 
     @property
@@ -55,12 +49,12 @@ class Index(abc.ABC):
 
     @property
     def ids(self) -> Any:
-        """Of all rows, those that were removed too: pyarrow string array `[rows]`."""
+        """Pyarrow string array `[rows]`."""
         self._require_built()
         return self._ids
 
     def __len__(self) -> int:
-        return int(np.count_nonzero(self.alive))
+        return len(self._codes)
 
     def build(self, embeddings: np.ndarray, ids: Any, categories: Any) -> "Index":
         """Takes the products of a catalog in place of those it had.
@@ -81,60 +75,11 @@ class Index(abc.ABC):
             >>> index = ExactIndex().build(catalog.embeddings, catalog.ids, catalog.categories)
         """
         embeddings, texts, labels = checked(embeddings, ids, categories)
-        names, codes = coded([], labels)
+        codes = np.asarray(labels.indices)
         self._ids, self._dim = None, embeddings.shape[1]  # not built, if what follows fails
         self._build(embeddings, codes)
-        self._ids, self._names, self._codes = texts, names, codes
-        self.alive = np.ones(len(texts), bool)
+        self._ids, self._names, self._codes = texts, labels.dictionary.to_pylist(), codes
         return self
-
-    def add(self, embeddings: np.ndarray, ids: Any, categories: Any) -> None:
-        """Adds products. An id that was removed may come again.
-
-        Args: as `build`.
-
-        Raises:
-            InputError: as `build`; an id that the index has already, or vectors of another size.
-        """
-        self._require_built()
-        embeddings, texts, labels = checked(embeddings, ids, categories)
-        if embeddings.shape[1] != self._dim:
-            raise InputError(
-                f"The index holds vectors of {self._dim} numbers. Received: "
-                f"{list(embeddings.shape)}"
-            )
-        same = np.asarray(pc.is_in(self._ids, value_set=texts))
-        here = self._ids.filter(pa.array(same & self.alive))
-        if known := texts.filter(pc.is_in(texts, value_set=here)).to_pylist():
-            raise InputError(
-                f"The index has a product of the id {known[0]!r} already ({len(known)} such). "
-                "Remove it first."
-            )
-        names, codes = coded(self._names, labels)
-        self._add(embeddings, codes)
-        chunks = [*self._ids.chunks, *texts.chunks]
-        # one row is found in microseconds in one chunk, in milliseconds in a thousand
-        chunks = chunks if len(chunks) <= _CHUNKS else [pa.concat_arrays(chunks)]
-        self._ids = pa.chunked_array(chunks, pa.string())
-        self._names, self._codes = names, np.concatenate([self._codes, codes])
-        self.alive = np.concatenate([self.alive, np.ones(len(texts), bool)])
-
-    def remove(self, ids: Ids) -> int:
-        """Removes products. Their rows, and the memory of their vectors, stay until the next
-        `build`.
-
-        Args:
-            ids: those of the products.
-
-        Returns:
-            How many were removed.
-
-        Raises:
-            InputError: an id that the index does not have; none is removed then.
-        """
-        mask = self.mask(ids)
-        self.alive = self.alive & ~mask
-        return int(mask.sum())
 
     def mask(self, ids: Ids) -> np.ndarray:
         """Which rows have one of some ids.
@@ -149,7 +94,7 @@ class Index(abc.ABC):
             InputError: an id that the index does not have.
         """
         self._require_built()
-        return ids_mask(self._ids, ids, self.alive)
+        return ids_mask(self._ids, ids)
 
     def search(
         self,
@@ -180,7 +125,7 @@ class Index(abc.ABC):
         queries = checked_queries(query, self._dim)
         if k < 1:
             raise InputError(f"`k` must be positive. Received: {k}")
-        allowed = self.alive
+        allowed = np.ones(len(self), bool)
         if include is not None:
             allowed = allowed & self._filter("include", include)
         if exclude is not None:
@@ -210,7 +155,7 @@ class Index(abc.ABC):
         """
         self._require_built()
         with changed_folder(folder), new_generation(folder) as new:
-            table = pa.table({"id": self._ids, "category": self._codes, "alive": self.alive})
+            table = pa.table({"id": self._ids, "category": self._codes})
             with (
                 pa.OSFile(str(new / "products.arrow"), "wb") as file,
                 pa.ipc.new_file(file, table.schema) as writer,
@@ -220,7 +165,6 @@ class Index(abc.ABC):
             manifest = {"format": FORMAT, "kind": self.kind, "dim": self._dim}
             manifest |= {"categories": self._names, "settings": self._settings()}
             write_json(new / "manifest.json", manifest)
-        self._saved()
 
     @classmethod
     def load(cls, folder: str | Path) -> "Index":
@@ -247,17 +191,13 @@ class Index(abc.ABC):
         index = cls(**manifest["settings"])
         table = pa.ipc.open_file(pa.memory_map(str(newest / "products.arrow"))).read_all()
         index._ids, index._names, index._dim = table["id"], manifest["categories"], manifest["dim"]
-        index._codes, index.alive = np.array(table["category"]), np.array(table["alive"])
+        index._codes = np.array(table["category"])
         index._load(newest)
         return index
 
     @abc.abstractmethod
     def _build(self, embeddings: np.ndarray, codes: np.ndarray) -> None:
         """Takes vectors and category codes in place of those it had."""
-
-    @abc.abstractmethod
-    def _add(self, embeddings: np.ndarray, codes: np.ndarray) -> None:
-        """Takes them behind those it has. What is removed later stays, and is never allowed."""
 
     @abc.abstractmethod
     def _search(
@@ -272,9 +212,6 @@ class Index(abc.ABC):
     @abc.abstractmethod
     def _load(self, folder: Path) -> None: ...
 
-    def _saved(self) -> None:  # noqa: B027, most have nothing to do
-        """What has to wait until the new state counts; `load` makes up for it after a kill."""
-
     def _settings(self) -> dict[str, Any]:
         return {}
 
@@ -287,9 +224,9 @@ class Index(abc.ABC):
 
     def _filter(self, name: str, given: Ids) -> np.ndarray:
         if isinstance(given, np.ndarray) and given.dtype == bool:
-            if given.shape != self.alive.shape:
+            if given.shape != (len(self),):
                 raise InputError(
-                    f"`{name}` must be [{len(self.alive)}], one for each row. Received: "
+                    f"`{name}` must be [{len(self)}], one for each row. Received: "
                     f"{list(given.shape)}"
                 )
             return given

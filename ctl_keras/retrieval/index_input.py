@@ -43,13 +43,6 @@ def checked(embeddings: np.ndarray, ids: Any, categories: Any) -> tuple[np.ndarr
     return embeddings, texts, names.dictionary_encode().combine_chunks() if len(names) else _EMPTY
 
 
-def coded(names: list[str], labels: Any) -> tuple[list[str], np.ndarray]:
-    """The names and those that are new in `labels`, and `labels` as codes, int32."""
-    code_of = {name: code for code, name in enumerate(names)}
-    codes = [code_of.setdefault(name, len(code_of)) for name in labels.dictionary.to_pylist()]
-    return list(code_of), np.asarray(codes, np.int32)[np.asarray(labels.indices)]
-
-
 def _strings(name: str, values: Any) -> Any:
     try:
         array = (

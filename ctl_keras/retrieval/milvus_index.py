@@ -14,9 +14,8 @@ class MilvusIndex(Index):
     """A collection of a Milvus database: embedded (Milvus Lite) or a cluster, with the same code.
     Needs `ctl-keras[milvus]`.
 
-    Milvus keeps vectors and categories; ids and what was removed are here, and `save` keeps them,
-    then Milvus deletes what was removed. What was added after the last `save` is dropped by `load`.
-    A file is open in one process at a time.
+    Milvus keeps vectors and categories; ids are here, and `save` keeps them. A file is open in one
+    process at a time.
 
     Args:
         uri: a file's path that ends in `.db` for Milvus Lite, or an address such as
@@ -36,7 +35,6 @@ class MilvusIndex(Index):
         self.uri, self.collection = str(uri), collection
         self._is_file = "://" not in self.uri
         self._client = _connect(self.uri, token)
-        self._deleted = np.zeros(0, bool)  # rows that Milvus has no more
 
     @property
     def is_exact(self) -> bool:
@@ -61,24 +59,16 @@ class MilvusIndex(Index):
         self._client.create_collection(
             self.collection, schema=schema, index_params=indexes, consistency_level="Strong"
         )
-        self._deleted = np.zeros(0, bool)
-        self._insert(embeddings, codes, 0)
-        # Milvus Lite searches what is not flushed product by product, in Python
-        self._client.flush(self.collection)
-
-    def _add(self, embeddings: np.ndarray, codes: np.ndarray) -> None:
-        self._insert(embeddings, codes, len(self._codes))
-
-    def _insert(self, embeddings: np.ndarray, codes: np.ndarray, start: int) -> None:
         for first in range(0, len(embeddings), _INSERT):
             part = slice(first, first + _INSERT)
             columns = zip(codes[part].tolist(), embeddings[part], strict=True)
             products = [
                 {"row": row, "category": code, "embedding": vector}
-                for row, (code, vector) in enumerate(columns, start + first)
+                for row, (code, vector) in enumerate(columns, first)
             ]
             self._client.insert(self.collection, products)
-        self._deleted = np.concatenate([self._deleted, np.zeros(len(embeddings), bool)])
+        # Milvus Lite searches what is not flushed product by product, in Python
+        self._client.flush(self.collection)
 
     def _search(
         self, queries: np.ndarray, k: int, category: int | None, allowed: np.ndarray
@@ -88,7 +78,7 @@ class MilvusIndex(Index):
         if not self._in_category(category, allowed).any():
             return [(np.zeros(0, np.int64), np.zeros(0, np.float32))] * len(queries)
         conditions = [] if category is None else [f"category == {category}"]
-        others = np.flatnonzero(~allowed & ~self._deleted)
+        others = np.flatnonzero(~allowed)
         # Milvus Lite takes no parameters of filters: the shorter list is written out
         if len(others):
             passing = np.flatnonzero(allowed)
@@ -116,15 +106,6 @@ class MilvusIndex(Index):
                 f"{self.uri} has no collection {self.collection}. Build the index anew."
             )
         self._client.load_collection(self.collection)
-        self._client.delete(self.collection, filter=f"row >= {len(self.alive)}")
-        self._deleted = np.zeros(len(self.alive), bool)
-        self._saved()
-
-    def _saved(self) -> None:
-        rows = np.flatnonzero(~self.alive & ~self._deleted).tolist()
-        for first in range(0, len(rows), _INSERT):
-            self._client.delete(self.collection, ids=rows[first : first + _INSERT])
-        self._deleted = ~self.alive
 
 
 def _connect(uri: str, token: str) -> Any:

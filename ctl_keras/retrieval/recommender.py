@@ -102,7 +102,9 @@ class Recommender:
         paths = [self.model.category_path(category) for category in categories]
         file = self.model.scene_bytes(scene)
         queries = self.model.embed_scene(file, paths)["query"]
-        allowed = self.index.alive & (True if where is None else self.catalog.where(where))
+        allowed = np.ones(len(self.catalog), bool)
+        if where is not None:
+            allowed &= self.catalog.where(where)
         for ids, wanted in ((include, True), (exclude, False)):
             if ids is not None:
                 allowed &= self.catalog.mask(ids) == wanted

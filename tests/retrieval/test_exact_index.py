@@ -1,4 +1,4 @@
-"""Exact search: blocks, tiles, threads and segments change nothing of the answer."""
+"""Exact search: blocks, tiles and threads change nothing of the answer."""
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +29,6 @@ def expected(vectors, query, k, allowed):
     queries=st.integers(1, 12),
     k=st.integers(1, 310),
     share=st.sampled_from([0.0, 0.02, 0.2, 0.9, 1.0]),
-    cuts=st.lists(st.integers(0, 300), max_size=3),
     sizes=st.fixed_dictionaries(
         {
             "_ROWS": st.integers(1, 90),
@@ -39,7 +38,7 @@ def expected(vectors, query, k, allowed):
     ),
     threads=st.integers(1, 4),
 )
-def test_scan(seed, rows, dim, queries, k, share, cuts, sizes, threads):
+def test_scan(seed, rows, dim, queries, k, share, sizes, threads):
     random = np.random.default_rng(seed)
     vectors, asked = whole_numbers(random, (rows, dim)), whole_numbers(random, (queries, dim))
     allowed = random.random(rows) < share
@@ -47,7 +46,7 @@ def test_scan(seed, rows, dim, queries, k, share, cuts, sizes, threads):
         for name, value in sizes.items():
             patch.setattr(exact_scan, name, value)
         patch.setattr(exact_scan, "_cores", lambda: threads)
-        answers = scan(np.split(vectors, sorted(min(cut, rows) for cut in cuts)), asked, k, allowed)
+        answers = scan(vectors, asked, k, allowed)
     assert len(answers) == queries
     for query, (found, products) in zip(asked, answers, strict=True):
         wanted, values = expected(vectors, query, k, allowed)
@@ -63,27 +62,10 @@ def test_sizes_as_they_are(queries):
         random.standard_normal((count, 128)).astype(np.float32) for count in (40_000, queries)
     )
     allowed = random.random(len(vectors)) < 0.5
-    for query, (found, products) in zip(asked, scan([vectors], asked, 10, allowed), strict=True):
+    for query, (found, products) in zip(asked, scan(vectors, asked, 10, allowed), strict=True):
         wanted, values = expected(vectors, query, 10, allowed)
         assert found.tolist() == wanted
         np.testing.assert_allclose(products, values, atol=1e-4)
-
-
-def test_additions_make_few_segments(tmp_path):
-    np.save(tmp_path / "vectors.npy", whole_numbers(np.random.default_rng(0), (50, 4)))
-    mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")
-    index = ExactIndex().build(mapped, [f"p{n}" for n in range(50)], ["any"] * 50)
-    added = whole_numbers(np.random.default_rng(1), (200, 4))
-    for n, vector in enumerate(added):
-        index.add(vector[None], [f"q{n}"], ["any"])
-    assert index._segments[0] is mapped
-    assert len(index._segments) < 10
-    assert index._ids.num_chunks <= 65
-    found = index.search(added[7], 250)
-    rows, products = expected(np.concatenate([mapped, added]), added[7], 250, np.ones(250, bool))
-    assert found.rows[0].tolist() == rows
-    np.testing.assert_array_equal(found.distances[0], 2 - products)
-    assert found.ids[0].tolist() == [f"p{row}" if row < 50 else f"q{row - 50}" for row in rows]
 
 
 def test_columns_of_any_arrow_type():

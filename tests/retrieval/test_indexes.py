@@ -5,8 +5,6 @@ import sys
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import ctl_keras as ctl
 from ctl_keras.retrieval import exact_scan
@@ -109,91 +107,32 @@ def test_search(make):
     assert index.search(queries, 3, "Shoes", include=["p0"]).found.tolist() == [0] * 4
 
 
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("add"), st.lists(st.integers(0, 15), unique=True, max_size=6)),
-        st.tuples(st.just("remove"), st.lists(st.integers(0, 15), unique=True, max_size=4)),
-        st.tuples(st.just("save"), st.just([])),
-    ),
-    max_size=8,
-)
-
-
-@given(steps=STEPS)
-def test_any_sequence_of_changes(make, steps, tmp_path_factory):
-    pool = vectors(16, 3)
-    index, table = (
-        make().build(pool[:2], ["p0", "p1"], ["Hats", "Shoes"]),
-        {"p0": (pool[0], "Hats"), "p1": (pool[1], "Shoes")},
-    )
-    folder = tmp_path_factory.mktemp("index") / "saved"
-    for step, numbers in steps:
-        ids = [f"p{n}" for n in numbers]
-        if step == "save":
-            index.save(folder)
-            index = type(index).load(folder)
-        elif step == "add":
-            names = [CATEGORIES[n % 3] for n in numbers]
-            if known := [identity for identity in ids if identity in table]:
-                with pytest.raises(
-                    ctl.InputError, match=f"has a product of the id '{known[0]}' already"
-                ):
-                    index.add(pool[numbers], ids, names)
-            else:
-                index.add(pool[numbers].reshape(-1, DIM), ids, names)
-                table.update(
-                    {i: (pool[n], name) for i, n, name in zip(ids, numbers, names, strict=True)}
-                )
-        elif unknown := [identity for identity in ids if identity not in table]:
-            with pytest.raises(ctl.InputError, match=f"no product has the id '{unknown[0]}'"):
-                index.remove(ids)
-        else:
-            assert index.remove(ids) == len(ids)
-            for identity in ids:
-                del table[identity]
-        assert len(index) == len(table)
-        assert_finds(index.search(pool[0], 4), 0, oracle(table, pool[0], 4))
-
-
 def test_save_and_load(make, tmp_path):
-    index = make().build(*products(50))
-    index.remove(["p3"])
-    index.save(tmp_path / "index")
-    index.add(vectors(1, 9), ["new"], ["Scarves"])
-    loaded = type(index).load(tmp_path / "index")
-    assert len(loaded) == 49
-    assert "new" not in loaded.search(vectors(1, 9), 49).ids
+    for count in (50, 49):
+        index = make().build(*products(count))
+        index.save(tmp_path / "index")
+        loaded = type(index).load(tmp_path / "index")
+        assert (len(loaded), loaded.is_exact) == (count, index.is_exact)
+        for category in (None, "Bags"):
+            np.testing.assert_array_equal(
+                loaded.search(vectors(3, 9), 60, category).ids,
+                index.search(vectors(3, 9), 60, category).ids,
+            )
     with pytest.raises(
         ctl.InputError, match="No product has the category 'Scarves'. There are: Hats, Shoes, Bags"
     ):
         loaded.search(vectors(1), 1, "Scarves")
-    loaded.add(vectors(1, 9), ["new"], ["Scarves"])
-    assert loaded.search(vectors(1, 9), 1).ids.tolist() == [["new"]]
-    loaded.save(tmp_path / "index")
-    again = type(index).load(tmp_path / "index")
-    assert again.search(vectors(1, 9), 2, "Scarves").ids.tolist() == [["new", ""]]
-    assert again.is_exact == index.is_exact
 
 
 def test_empty(make):
     index = make().build(np.zeros((0, DIM), np.float32), [], [])
     assert (len(index), index.search(vectors(2), 3).found.tolist()) == (0, [0, 0])
-    index.add(*products(2))
-    index.remove(["p0", "p1"])
-    assert index.search(vectors(2), 3, "Hats").ids.tolist() == [[""] * 3] * 2
 
 
 def test_wrong_input(make):
     index = make()
-    for call in (
-        lambda: index.search(vectors(1), 1),
-        lambda: index.remove(["a"]),
-        lambda: index.add(*products(1)),
-    ):
-        with pytest.raises(
-            ctl.InputError, match="The index holds nothing yet: call `build` first."
-        ):
-            call()
+    with pytest.raises(ctl.InputError, match="The index holds nothing yet: call `build` first."):
+        index.search(vectors(1), 1)
     embeddings, ids, categories = products(5)
     bad = embeddings.copy()
     bad[2, 1], bad[3, 0] = np.nan, np.inf
@@ -228,15 +167,6 @@ def test_wrong_input(make):
     ):
         with pytest.raises(ctl.InputError, match=message):
             index.search(**{"query": vectors(1), "k": 1, **arguments})
-    with pytest.raises(
-        ctl.InputError, match=r"The index holds vectors of 8 numbers. Received: \[1, 3\]"
-    ):
-        index.add(np.ones((1, 3), np.float32), ["q"], ["Hats"])
-    with pytest.raises(ctl.InputError, match="The id 'q' occurs more than once"):
-        index.add(vectors(2), ["q", "q"], ["Hats", "Hats"])
-    with pytest.raises(ctl.InputError, match="no product has the id 'x'"):
-        index.remove(["p1", "x"])
-    assert len(index) == 5
 
 
 def test_what_is_no_index(tmp_path):
@@ -245,7 +175,7 @@ def test_what_is_no_index(tmp_path):
     ExactIndex().build(*products(2)).save(tmp_path / "index")
     with pytest.raises(
         ctl.InputError,
-        match="holds an index of the kind exact, format 1; FaissIndex reads faiss, format 1.",
+        match="holds an index of the kind exact, format 2; FaissIndex reads faiss, format 2.",
     ):
         FaissIndex.load(tmp_path / "index")
 
@@ -308,7 +238,7 @@ def test_blocks_do_not_matter(monkeypatch, tmp_path, block, k):
     np.save(tmp_path / "values.npy", values)
     mapped = np.load(tmp_path / "values.npy", mmap_mode="r")
     index = ExactIndex().build(mapped, [f"p{n}" for n in range(300)], ["any"] * 300)
-    assert index._segments[0] is mapped
+    assert index._vectors is mapped
     queries = np.random.default_rng(1).integers(-1, 2, (5, DIM)).astype(np.float32)
     for allowed in (
         np.ones(300, bool),

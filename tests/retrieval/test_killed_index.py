@@ -1,5 +1,4 @@
-"""A process that is killed at any point while it adds, removes and saves leaves the state before or
-the state after."""
+"""A process that is killed at any point while it saves leaves the state before or the one after."""
 
 import multiprocessing
 import time
@@ -42,6 +41,12 @@ def write(folder, first):
     write_catalog(folder, fill, table, DIM, "hash", {})
 
 
+def built(index, first):
+    """An index of the same products."""
+    numbers = range(first, first + COUNT)
+    return index.build(vector(numbers), [f"p{number}" for number in numbers], ["any"] * COUNT)
+
+
 def change(kind, folder, started):
     """Moves a window of products on and on, from where the last process was killed."""
     first, index = look(kind, folder)
@@ -50,10 +55,7 @@ def change(kind, folder, started):
         if kind == "catalog":
             write(folder, first + STEP)
         else:
-            index.remove([f"p{number}" for number in range(first, first + STEP)])
-            new = range(first + COUNT, first + COUNT + STEP)
-            index.add(vector(new), [f"p{number}" for number in new], ["any"] * STEP)
-            index.save(folder)
+            built(index, first + STEP).save(folder)
         first += STEP
 
 
@@ -90,9 +92,7 @@ def test_what_a_killed_process_leaves(kind, tmp_path):
         write(folder, 0)
     else:
         index = ExactIndex() if kind == "exact" else FaissIndex(kind)
-        index.build(
-            vector(range(COUNT)), [f"p{number}" for number in range(COUNT)], ["any"] * COUNT
-        ).save(folder)
+        built(index, 0).save(folder)
     reached, unfinished = 0, 0
     for _ in range(max(KILLS, 15)):  # each takes a tenth of a second
         started = context.Event()

@@ -71,11 +71,6 @@ def test_an_approximate_index_is_ranked_anew(exported, catalog, scenes, nearest,
     approximate.index.save(tmp_path / "index")
     loaded = ctl.Recommender(exported, catalog.folder, FaissIndex.load(tmp_path / "index"))
     assert loaded.recommend(scenes[2], ["Shoes"], k=5)["Shoes"] == found
-    approximate.index.remove([found[0]["id"]])
-    removed = ctl.Recommender(exported, catalog.folder, approximate.index).recommend(
-        scenes[2], ["Shoes"], k=4
-    )["Shoes"]
-    assert removed == found[1:]
     other = FaissIndex("flat").build(
         catalog.embeddings[::-1].copy(), catalog.ids[::-1], catalog.categories[::-1]
     )
@@ -113,9 +108,6 @@ def test_of_one_picture_the_first_that_passes(exported, catalog, scenes, tmp_pat
     assert found(where="price != 0") == (shoes[1::3], [pair[1:] for pair in others])
     assert found(exclude=shoes[:2]) == ([shoes[2], *shoes[3::3]], [[], *others[1:]])
     assert found(include=shoes[4:6]) == ([shoes[4]], [[shoes[5]]])
-    thrice.index.remove(shoes[:2])
-    answer = [shoes[2], shoes[4], *shoes[6::3]], [[], [shoes[5]], *others[2:]]
-    assert found(exclude=[shoes[3]]) == answer
 
 
 @pytest.mark.parametrize("settings", [{"squared": False}, {"attention": "product"}])
