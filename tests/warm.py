@@ -3,6 +3,7 @@ has, and has done no more."""
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -66,6 +67,8 @@ def _run(
     function: Callable, arguments: tuple, log: Path | None, environment: dict[str, str]
 ) -> None:
     os.environ |= environment
+    # a shell without a terminal has what it starts in the background ignore Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if log is not None:
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(file, sys.stderr.fileno())

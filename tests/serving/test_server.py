@@ -60,7 +60,7 @@ def is_up(server):
 
 @pytest.mark.parametrize("with_signal", [signal.SIGTERM, signal.SIGINT])
 def test_running_requests_end_before_the_server_does(running, category, with_signal):
-    scenes = different(2500)  # seconds, also beside other work
+    scenes = different(1200)
     with ThreadPoolExecutor(2) as clients:
         over_grpc = clients.submit(
             running.prediction.Predict, pair_request(category, scenes), timeout=60
