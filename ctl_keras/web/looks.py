@@ -49,7 +49,7 @@ class Looks:
         columns: names that a filter may use.
 
     Raises:
-        InputError: as `Recommender`, or the catalog is empty.
+        InputError: as `Recommender`.
     """
 
     def __init__(self, model: str | Path, catalog: str | Path):
@@ -58,10 +58,6 @@ class Looks:
         self.settings: dict[str, Any] = self.local.manifest["settings"]
         offered = self.recommender.catalog.manifest["categories"]
         paths = [path for path in self.local.manifest["categories"] if offered.get(path)]
-        if not paths:
-            raise InputError(
-                f"The catalog {catalog} holds no products. Make one with `ctl-keras catalog`."
-            )
         counts = Counter(map(short_name, paths))
         self.categories = {
             path if counts[short_name(path)] > 1 else short_name(path): path for path in paths

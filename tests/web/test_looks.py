@@ -133,10 +133,3 @@ def test_attention_by_product_is_shown_with_the_product(found, looks):
         found.seen, row, thumbnail(row), shares, looks.settings
     )
     assert "depends on the product" in markup.attention_figures(found.seen, {}, {}, "product")
-
-
-def test_an_empty_catalog(exported, tmp_path):
-    (tmp_path / "none.csv").write_text("id,image,category\n")
-    ctl.build_catalog(exported, tmp_path / "none.csv", tmp_path / "catalog")
-    with pytest.raises(ctl.InputError, match="holds no products"):
-        Looks(exported, tmp_path / "catalog")
